@@ -1,0 +1,2 @@
+//! Benchmarks of single operations.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Ridgepoint: an LLM inference engine with hand-written CUDA kernels.
