@@ -32,6 +32,8 @@ check: toolkit ## what must pass before a commit: format, lints, both feature se
 bench: toolkit ## the benchmarks
 	$(CARGO) bench
 
+bundle: export PROMPT := $(PROMPT)
+bundle: export MAX_TOKENS := $(MAX_TOKENS)
 bundle: toolkit ## tests, benchmarks and demo as one folder to carry to a machine with a GPU
 	CARGO=$(CARGO) $(PYTHON) tools/bundle.py
 

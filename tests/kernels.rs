@@ -89,19 +89,22 @@ fn assembly_stands_in_ptx_cuh_alone() {
     }
 }
 
-/// The size of a struct by the assertion that bindgen wrote and the compiler has checked.
-fn size_of_struct(generated: &str, name: &str) -> usize {
-    let assertion = format!("size_of::<{name}>() - ");
-    let rest = generated.split(&assertion).nth(1);
-    let rest = rest.unwrap_or_else(|| panic!("params.rs has no struct {name}"));
-    rest.split("usize").next().unwrap().parse().unwrap()
+/// Size and alignment of a struct by the assertions that bindgen wrote and the compiler has
+/// checked.
+fn layout(generated: &str, name: &str) -> (usize, usize) {
+    let figure = |of: &str| {
+        let rest = generated.split(&format!("{of}::<{name}>() - ")).nth(1);
+        let rest = rest.unwrap_or_else(|| panic!("params.rs asserts no {of} of {name}"));
+        rest.split("usize").next().unwrap().parse().unwrap()
+    };
+    (figure("size_of"), figure("align_of"))
 }
 
 #[test]
 fn each_kernel_names_a_struct_of_the_shared_header() {
     let generated = fs::read_to_string(root().join("src/backend/cuda/params.rs")).unwrap();
     for instance in instances() {
-        let bytes = size_of_struct(&generated, &instance.params);
+        let (bytes, _) = layout(&generated, &instance.params);
         // A launch before CUDA 12.1's drivers carries 4 KiB of arguments at most.
         assert!(
             (8..=4096).contains(&bytes) && bytes.is_multiple_of(8),
@@ -186,13 +189,13 @@ mod compiled {
         let generated = fs::read_to_string(generated).unwrap();
         for (module, entry) in entries() {
             let instance = instances.iter().find(|i| i.symbol == entry.symbol).unwrap();
-            let bytes = size_of_struct(&generated, &instance.params);
+            let (bytes, align) = layout(&generated, &instance.params);
             for (target, ptx) in passes(module) {
                 let ptx = facts::ptx_entries(ptx);
                 let ptx = ptx.iter().find(|e| e.symbol == entry.symbol).unwrap();
                 let signature = ptx.text.split("\n)").next().unwrap();
                 let wanted = format!(
-                    "{0}(\n\t.param .align 8 .b8 {0}_param_0[{bytes}]",
+                    "{0}(\n\t.param .align {align} .b8 {0}_param_0[{bytes}]",
                     entry.symbol
                 );
                 assert_eq!(signature, wanted, "{target}");
