@@ -7,7 +7,8 @@ PROMPT ?= the old
 MAX_TOKENS ?= 64
 FUZZ_SECONDS ?= 60
 
-MODEL_VENV := target/venv-model
+# Beside the toolkit and not in target/: PyTorch is 5.6 GB to fetch again after `make clean`.
+MODEL_VENV := .toolkit/model
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check bench bundle toolkit params model fixtures fuzz clean
@@ -16,8 +17,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: toolkit ## build, then generate text with the model that is shipped
-	$(CARGO) build --release
-	target/release/ridgepoint generate --prompt "$(PROMPT)" --max-tokens $(MAX_TOKENS)
+	$(CARGO) run --release -- generate --prompt "$(PROMPT)" --max-tokens $(MAX_TOKENS)
 
 test: toolkit ## the whole suite
 	$(CARGO) test --release
@@ -25,7 +25,7 @@ test: toolkit ## the whole suite
 check: toolkit ## what must pass before a commit: format, lints, both feature sets, tests, docs
 	$(CARGO) fmt --check
 	$(CARGO) clippy --release --all-targets -- -D warnings
-	RUSTFLAGS= $(CARGO) check --release --no-default-features
+	$(CARGO) clippy --release --all-targets --no-default-features -- -D warnings
 	$(CARGO) test --release
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --no-deps
 
@@ -57,7 +57,7 @@ $(MODEL_VENV)/complete: models/requirements.txt
 fuzz: ## FUZZ_SECONDS of each fuzz target; needs cargo-fuzz and a nightly Rust
 	@$(CARGO) +nightly fuzz --version >/dev/null 2>&1 || { echo "make fuzz: needs a nightly Rust \
 	and cargo-fuzz: rustup toolchain install nightly && cargo install cargo-fuzz" >&2; exit 1; }
-	for target in $$($(CARGO) +nightly fuzz list); do \
+	@targets=$$($(CARGO) +nightly fuzz list) || exit 1; for target in $$targets; do \
 	    $(CARGO) +nightly fuzz run $$target -- -max_total_time=$(FUZZ_SECONDS) || exit 1; \
 	done
 
