@@ -1,1 +1,6 @@
 //! Ridgepoint: an LLM inference engine with hand-written CUDA kernels.
+pub mod backend;
+pub mod error;
+pub mod request;
+pub mod sample;
+pub mod tensor;

@@ -1,0 +1,1 @@
+//! The reference backend, and the default where there is no GPU.
