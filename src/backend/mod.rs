@@ -216,12 +216,12 @@ pub trait Backend {
     ///
     /// # Errors
     /// As [`Backend::embed`].
-    fn to_host(&self, x: &Self::Tensor) -> Result<Vec<f32>>;
+    fn download(&self, x: &Self::Tensor) -> Result<Vec<f32>>;
 
     /// Overwrites a tensor with rows from the host, `values` `[rows, width]`. For tests and for
     /// callers that bring their own activations.
     ///
     /// # Errors
     /// As [`Backend::embed`].
-    fn from_host(&self, values: &[f32], out: &mut Self::Tensor) -> Result<()>;
+    fn upload(&self, values: &[f32], out: &mut Self::Tensor) -> Result<()>;
 }
