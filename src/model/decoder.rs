@@ -118,13 +118,18 @@ impl<B: Backend> Decoder<B> {
         self.backend.kv_cache(shape)
     }
 
-    /// Runs the batch: appends its keys and values to `kv` and gives the logits of
-    /// `batch.logit_rows`, `[logit_rows, vocab]`, always computed by the decode family. Without
-    /// such rows the logits of the call before are left as they are.
+    /// The logits of the last [`forward`](Decoder::forward) that asked for any:
+    /// `[logit_rows, vocab]`, one row for each of its `logit_rows`.
+    pub fn logits(&self) -> &B::Tensor {
+        &self.work.logits
+    }
+
+    /// Runs the batch: appends its keys and values to `kv` and computes the logits of
+    /// `batch.logit_rows`, always by the decode family.
     ///
     /// # Errors
     /// [`crate::error::Error::Device`] if the device fails.
-    pub fn forward(&mut self, batch: &Batch, kv: &mut B::KvCache) -> Result<&B::Tensor> {
+    pub fn forward(&mut self, batch: &Batch, kv: &mut B::KvCache) -> Result<()> {
         let (b, c, w) = (&self.backend, &self.config, &mut self.work);
         b.embed(&batch.tokens, &self.weights.embedding, &mut w.residual)?;
         for (i, layer) in self.weights.layers.iter().enumerate() {
@@ -146,6 +151,6 @@ impl<B: Backend> Decoder<B> {
             b.rmsnorm(&w.last, &self.weights.norm, c.rms_norm_eps, &mut w.last_normed)?;
             b.gemm(Phase::Decode, &w.last_normed, head, Epilogue::Store, &mut w.logits)?;
         }
-        Ok(&w.logits)
+        Ok(())
     }
 }
