@@ -7,6 +7,7 @@ mod cli;
 mod common;
 mod config;
 mod kernels;
+mod ops;
 mod params;
 mod reference;
 mod tidy;
