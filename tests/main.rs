@@ -1,1 +1,4 @@
 //! The one integration binary. Modules mirror `src` and `kernels`.
+#![allow(clippy::unwrap_used)] // in a test, a panic is the report
+
+mod sample;
