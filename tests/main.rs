@@ -1,4 +1,10 @@
 //! The one integration binary. Modules mirror `src` and `kernels`.
 #![allow(clippy::unwrap_used)] // in a test, a panic is the report
 
+mod checkpoint;
+mod cli;
+mod common;
+mod config;
+mod reference;
 mod sample;
+mod tidy;

@@ -16,7 +16,8 @@
 pub mod batch;
 pub mod cpu;
 
-pub use batch::{Batch, DECODE_ROWS_MAX, PAGE_SIZE, PageId, Phase, Span};
+pub use crate::kv::{PAGE_SIZE, PageId};
+pub use batch::{Batch, DECODE_ROWS_MAX, Phase, Span};
 
 use crate::error::Result;
 use crate::request::TokenId;
