@@ -10,4 +10,5 @@ mod kernels;
 mod ops;
 mod params;
 mod reference;
+mod sample;
 mod tidy;
