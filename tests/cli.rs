@@ -203,7 +203,7 @@ fn checkpoints_that_contradict_their_config_are_refused() {
     run("num_hidden_layers", json!(7), 2, &[layers, "no such tensor"]);
     run("num_hidden_layers", json!(1), 2, &[layers, "not supported"]);
     run("intermediate_size", json!(64), 2, &["mlp.gate_proj.weight", "shape [64"]);
-    run("architectures", json!(["LlamaForCausalLM"]), 2, &["q_norm", "not supported"]);
+    run("architectures", json!(["LlamaForCausalLM"]), 2, &["k_norm", "not supported"]);
     run("architectures", json!(["Qwen2ForCausalLM"]), 2, &["norm", "not supported"]);
     run("vocab_size", json!(4_000_000), 2, &["embed_tokens", "shape"]);
 }
