@@ -6,6 +6,7 @@ mod checkpoint;
 mod cli;
 mod common;
 mod config;
+mod engine;
 mod kernels;
 mod ops;
 mod params;
