@@ -25,7 +25,7 @@ have_nvcc() {
 }
 
 have_libclang() {
-    [ -n "${LIBCLANG_PATH:-}" ] && return
+    [ -e "${LIBCLANG_PATH:-}" ] && return
     for library in .toolkit/libclang/libclang.so \
         /usr/lib/llvm-*/lib/libclang.so* /usr/lib/llvm-*/lib/libclang-[0-9]*.so* \
         /usr/lib/*-linux-gnu/libclang.so* /usr/lib/*-linux-gnu/libclang-[0-9]*.so* \
@@ -49,7 +49,8 @@ prepare_pip() {
     if [ ! -d .toolkit/site ] && { [ -x .toolkit/venv/bin/pip ] ||
         python3 -m venv --clear .toolkit/venv >/dev/null 2>&1; }; then
         pip=".toolkit/venv/bin/python3 -m pip install"
-        site=$(.toolkit/venv/bin/python3 -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+        site=$(.toolkit/venv/bin/python3 -c \
+            'import sysconfig; print(sysconfig.get_path("purelib"))')
     elif python3 -m pip --version >/dev/null 2>&1; then
         rm -rf .toolkit/venv
         pip="python3 -m pip install --upgrade --target .toolkit/site"
