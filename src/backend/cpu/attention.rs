@@ -226,9 +226,7 @@ fn score_slots<S: Simd, E: Element, const M: usize, const N: usize>(
     }
     let lanes = tile::stored::<S, E, M, N>(s, x, &w);
     for (lanes, scores) in lanes.iter().zip(scores) {
-        for j in 0..N {
-            scores[slot + j] = s.sum(lanes[j]);
-        }
+        scores[slot..slot + N].copy_from_slice(&s.sums(lanes));
     }
 }
 
@@ -253,7 +251,12 @@ fn soften<S: Simd>(
     }
     let mut lanes = [0.0; LANES];
     s.store(max, &mut lanes);
-    let max = lanes.iter().fold(state.max, |max, &x| if x > max { x } else { max });
+    for half in [8, 4, 2, 1] {
+        for i in 0..half {
+            lanes[i] = lanes[i].max(lanes[i + half]);
+        }
+    }
+    let max = lanes[0].max(state.max);
     let mut sum = s.splat(0.0);
     for block in scores.iter_mut() {
         let weight = math::exp(s, s.sub(s.load(block), s.splat(max)));
@@ -315,13 +318,26 @@ fn weigh_heads<S: Simd, E: Element, const M: usize>(
         weigh_blocks::<S, E, M, 2>(s, weights, values, slots, block, blocks, acc);
         block += 2;
     }
-    while block < blocks {
+    while block < whole {
         weigh_blocks::<S, E, M, 1>(s, weights, values, slots, block, blocks, acc);
         block += 1;
+    }
+    if whole < blocks {
+        for (weights, acc) in weights[..M].iter().zip(acc.chunks_exact_mut(blocks)) {
+            weigh_rest::<S, E>(s, weights, values, slots, &mut acc[whole]);
+        }
     }
     M
 }
 
+/// The rows of the visible slots.
+#[inline(always)]
+fn visible<'a>(block: &'a [u8], slots: &Slots) -> std::slice::ChunksExact<'a, u8> {
+    let bytes = block.len() / PAGE_SIZE;
+    block[slots.low * bytes..slots.high * bytes].chunks_exact(bytes)
+}
+
+/// B whole blocks of the values, for M query heads.
 #[inline(always)]
 fn weigh_blocks<S: Simd, E: Element, const M: usize, const B: usize>(
     s: S,
@@ -338,19 +354,14 @@ fn weigh_blocks<S: Simd, E: Element, const M: usize, const B: usize>(
             sums[i][b] = s.load(&acc[i * blocks + block + b]);
         }
     }
-    let rows = values.chunks_exact(values.len() / PAGE_SIZE).enumerate();
-    for (slot, value) in rows.take(slots.high).skip(slots.low) {
-        let (whole, rest) = E::split(value);
+    for (slot, value) in visible(values, slots).enumerate() {
+        let value = &E::split(value).0[block..block + B];
         let mut v = [s.splat(0.0); B];
         for b in 0..B {
-            v[b] = if block + b < whole.len() {
-                E::load(s, &whole[block + b])
-            } else {
-                E::load(s, &E::pad(rest))
-            };
+            v[b] = E::load(s, &value[b]);
         }
         for i in 0..M {
-            let weight = s.splat(weights[i][slot]);
+            let weight = s.splat(weights[i][slots.low + slot]);
             for b in 0..B {
                 sums[i][b] = s.fma(weight, v[b], sums[i][b]);
             }
@@ -361,4 +372,21 @@ fn weigh_blocks<S: Simd, E: Element, const M: usize, const B: usize>(
             s.store(sums[i][b], &mut acc[i * blocks + block + b]);
         }
     }
+}
+
+/// The last block of a head_dim that is not a multiple of sixteen, for one query head.
+#[inline(always)]
+fn weigh_rest<S: Simd, E: Element>(
+    s: S,
+    weights: &[f32; PAGE_SIZE],
+    values: &[u8],
+    slots: &Slots,
+    acc: &mut [f32; LANES],
+) {
+    let mut sum = s.load(acc);
+    for (slot, value) in visible(values, slots).enumerate() {
+        let v = E::load(s, &E::pad(E::split(value).1));
+        sum = s.fma(s.splat(weights[slots.low + slot]), v, sum);
+    }
+    s.store(sum, acc);
 }

@@ -181,10 +181,7 @@ fn put<S: Simd, const M: usize, const N: usize>(
     acc: &mut [f32],
 ) {
     for (i, lanes) in lanes.iter().enumerate() {
-        let acc = &mut acc[i * strips..][..N];
-        for j in 0..N {
-            acc[j] = s.sum(lanes[j]);
-        }
+        acc[i * strips..][..N].copy_from_slice(&s.sums(lanes));
     }
 }
 

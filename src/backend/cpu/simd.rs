@@ -65,6 +65,15 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn pow2(self, n: Self::V) -> Self::V;
     /// The lanes' sum: lane i + lane i + 8 for i below 8, then + 4, + 2, + 1 likewise.
     fn sum(self, v: Self::V) -> f32;
+    /// [`Simd::sum`] of each of N vectors.
+    #[inline(always)]
+    fn sums<const N: usize>(self, v: &[Self::V; N]) -> [f32; N] {
+        let mut out = [0.0; N];
+        for (out, &v) in out.iter_mut().zip(v) {
+            *out = self.sum(v);
+        }
+        out
+    }
 }
 
 /// 1.5 * 2^23: adding it to a small whole number leaves that number in the lowest bits.
@@ -415,5 +424,43 @@ impl Simd for Avx512 {
     fn sum(self, v: Self::V) -> f32 {
         let (low, high) = proven!((_mm512_castps512_ps256(v), _mm512_extractf32x8_ps::<1>(v)));
         Avx2(()).sum([low, high])
+    }
+    #[inline(always)]
+    fn sums<const N: usize>(self, v: &[Self::V; N]) -> [f32; N] {
+        let mut out = [0.0; N];
+        let (fours, rest) = v.as_chunks();
+        let (out_fours, out_rest) = out.as_chunks_mut();
+        for (out, v) in out_fours.iter_mut().zip(fours) {
+            *out = self.sum_of_four(v);
+        }
+        for (out, &v) in out_rest.iter_mut().zip(rest) {
+            *out = self.sum(v);
+        }
+        out
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+impl Avx512 {
+    /// The tree of [`Simd::sum`] for four vectors at once: each addition serves all four.
+    #[inline(always)]
+    fn sum_of_four(self, v: &[__m512; 4]) -> [f32; 4] {
+        let mut out = [0.0; 4];
+        proven!({
+            let halves = |a, b| {
+                let low = _mm512_shuffle_f32x4::<0b01_00_01_00>(a, b);
+                _mm512_add_ps(low, _mm512_shuffle_f32x4::<0b11_10_11_10>(a, b))
+            };
+            let (a, b) = (halves(v[0], v[1]), halves(v[2], v[3]));
+            let low = _mm512_shuffle_f32x4::<0b10_00_10_00>(a, b);
+            let four = _mm512_add_ps(low, _mm512_shuffle_f32x4::<0b11_01_11_01>(a, b));
+            // Each quarter now belongs to one vector.
+            let two = _mm512_add_ps(four, _mm512_permute_ps::<0b01_00_11_10>(four));
+            let one = _mm512_add_ps(two, _mm512_permute_ps::<0b10_11_00_01>(two));
+            let firsts = _mm512_setr_epi32(0, 4, 8, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
+            let packed = _mm512_castps512_ps128(_mm512_permutexvar_ps(firsts, one));
+            _mm_storeu_ps(out.as_mut_ptr(), packed);
+        });
+        out
     }
 }
