@@ -7,3 +7,4 @@ pub mod model;
 pub mod request;
 pub mod sample;
 pub mod tensor;
+pub mod text;

@@ -7,4 +7,5 @@ mod common;
 mod config;
 mod reference;
 mod sample;
+mod text;
 mod tidy;
