@@ -88,7 +88,7 @@ fn broken_headers_are_explained() {
                     "b": tensor("U8", &[wraps], wraps, 2 * wraps)}),
                 4,
             ),
-            &["data_offsets"],
+            &["size that can exist"],
         ),
     ];
     for (bytes, parts) in cases {

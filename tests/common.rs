@@ -16,10 +16,10 @@ pub fn fixture(name: &str) -> PathBuf {
     root().join("tests/fixtures").join(name)
 }
 
-/// The binary: beside the bundle's tests, or where cargo put it.
+/// The binary: where a bundle says it is, or where cargo put it.
 pub fn binary() -> PathBuf {
-    match std::env::var_os("RIDGEPOINT_ROOT") {
-        Some(root) => PathBuf::from(root).join("bin/ridgepoint"),
+    match std::env::var_os("RIDGEPOINT_BIN") {
+        Some(path) => path.into(),
         None => env!("CARGO_BIN_EXE_ridgepoint").into(),
     }
 }

@@ -13,9 +13,9 @@ use std::sync::atomic::AtomicBool;
 
 const CASES: &[&str] = &[
     "llama2_mha",
-    "llama3_gqa4",
     "llama31_scaled_new",
     "llama31_scaled_old",
+    "llama3_gqa4",
     "llama_linear_f32",
     "llama_linear_new",
     "mistral_full_f16",

@@ -209,7 +209,7 @@ impl<'a> Printer<'a> {
         self.text.push_str(text);
         if self.streams && !text.is_empty() {
             self.out.text(text)?;
-            self.out.flush()?;
+            self.out.show()?;
         }
         Ok(())
     }
@@ -262,7 +262,7 @@ impl Report {
             return out.json(self);
         }
         out.text("\n")?;
-        out.flush()?;
+        out.show()?;
         let decode = self.seconds.decode;
         // The first token comes from the prefill, so decode made one fewer.
         let rate = self.tokens.len().saturating_sub(1) as f64 / decode.max(1e-9);

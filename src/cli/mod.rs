@@ -4,7 +4,7 @@ pub mod args;
 mod chat;
 mod eval;
 mod generate;
-mod kernels;
+pub mod kernels;
 mod output;
 mod prompts;
 mod session;
@@ -33,7 +33,7 @@ pub fn run(cli: Cli) -> ExitCode {
     let result: Result<Done> = match &cli.command {
         Command::Generate(args) => generate::run(args, &mut out),
         Command::Eval(args) => eval::run(args, &mut out),
-        Command::Kernels(args) => kernels::run(args.json, &mut out),
+        Command::Kernels(args) => list_kernels(args.json, &mut out),
     };
     match result.and_then(|done| out.finish().map(|()| done)) {
         Ok(Done::Well) => ExitCode::SUCCESS,
@@ -47,4 +47,9 @@ pub fn run(cli: Cli) -> ExitCode {
             ExitCode::from(if error.is_mistake() { 2 } else { 1 })
         }
     }
+}
+
+fn list_kernels(json: bool, out: &mut Output) -> Result<Done> {
+    kernels::run(json, out).map_err(output::unwritable)?;
+    Ok(Done::Well)
 }

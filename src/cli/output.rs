@@ -26,21 +26,32 @@ impl Output {
         let line = serde_json::to_string(object).map_err(|e| unwritable(e.into()))?;
         self.text(&line)?;
         self.text("\n")?;
-        self.flush()
+        self.show()
     }
 
     /// Hands everything to the reader.
-    pub fn flush(&mut self) -> Result<()> {
+    pub fn show(&mut self) -> Result<()> {
         self.writer.flush().map_err(unwritable)
     }
 
     /// The last flush, whose failure must not be lost.
     pub fn finish(mut self) -> Result<()> {
-        self.flush()
+        self.show()
     }
 }
 
-fn unwritable(source: io::Error) -> Error {
+impl Write for Output {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.writer.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.writer.flush()
+    }
+}
+
+/// The error of an output that cannot be written.
+pub fn unwritable(source: io::Error) -> Error {
     Error::io(Path::new("standard output"), "cannot write")(source)
 }
 

@@ -142,7 +142,7 @@ fn refuse_strangers(config: &ModelConfig, checkpoint: &Checkpoint) -> Result<()>
         None => Ok(()),
         Some(name) => Err(Error::Unsupported {
             path: checkpoint.dir().to_path_buf(),
-            what: format!("tensor {name} ({} such) in architecture", strangers.len()),
+            what: format!("tensor {name}, one of {} that config.json leaves out,", strangers.len()),
             supported: format!("the tensors of {} as config.json sets it", config.architecture),
         }),
     }
