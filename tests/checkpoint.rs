@@ -78,10 +78,7 @@ fn broken_headers_are_explained() {
             &["shape", "size that can exist"],
         ),
         (
-            file(
-                &json!({"a": tensor("F32", &[1], 0, 4), "b": tensor("F32", &[1], 2, 6)}),
-                6,
-            ),
+            file(&json!({"a": tensor("F32", &[1], 0, 4), "b": tensor("F32", &[1], 2, 6)}), 6),
             &["overlap", "tensor b"],
         ),
         (
@@ -144,9 +141,8 @@ fn wrong_tensors_are_named() {
     });
     let dir = directory(&[("model.safetensors", &file(&header, 8))]);
     let checkpoint = Checkpoint::open(dir.path()).unwrap();
-    let message = |name: &str, shape: &[usize]| {
-        checkpoint.tensor(name, shape).expect_err(name).to_string()
-    };
+    let message =
+        |name: &str, shape: &[usize]| checkpoint.tensor(name, shape).expect_err(name).to_string();
     assert!(message("none", &[2]).contains("tensor none: found no such tensor"));
     let misshapen = message("half", &[3]);
     assert!(misshapen.contains("shape [2]") && misshapen.contains("shape [3]"), "{misshapen}");

@@ -108,7 +108,10 @@ fn a_file_of_prompts_survives_bad_lines() {
     let results = json_lines(&stdout(&output));
     assert_eq!(results.len(), 8);
     let error = |i: usize| results[i]["error"].as_str().unwrap_or_default();
-    assert_eq!((&results[0]["id"], results[0]["tokens"].as_array().unwrap().len()), (&json!("a"), 3));
+    assert_eq!(
+        (&results[0]["id"], results[0]["tokens"].as_array().unwrap().len()),
+        (&json!("a"), 3)
+    );
     assert!(results[1]["id"] == "b" && error(1).contains("max_tokens"), "{}", results[1]);
     assert!(results[2]["id"].is_null() && error(2).contains("line 3"), "{}", results[2]);
     assert_eq!(results[3]["tokens"].as_array().unwrap().len(), 2);
@@ -153,7 +156,8 @@ fn mistakes_have_one_message_and_code_2() {
         fs::write(&path, text).unwrap();
         path.to_str().unwrap().to_string()
     };
-    let (empty, bad, over) = (file("empty", ""), file("bad", "[[1,"), file("over", "[[1,9999999]]"));
+    let (empty, bad, over) =
+        (file("empty", ""), file("bad", "[[1,"), file("over", "[[1,9999999]]"));
     let (none, hollow) = (file("none", "[]"), file("hollow", "[[]]"));
     fails(&["generate"], 2, &["--prompt", "--tokens"]);
     fails(&["generate", "--prompt", "a", "--tokens", "1"], 2, &["cannot be used with"]);
@@ -212,12 +216,8 @@ fn checkpoints_that_contradict_their_config_are_refused() {
 fn output_that_cannot_be_written_is_a_fault() {
     let run = |args: &[&str]| {
         let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
-        let output = Command::new(binary())
-            .args(args)
-            .stdout(full)
-            .stderr(Stdio::piped())
-            .output()
-            .unwrap();
+        let output =
+            Command::new(binary()).args(args).stdout(full).stderr(Stdio::piped()).output().unwrap();
         let message = stderr(&output);
         assert_eq!(output.status.code(), Some(1), "{args:?}: {message}");
         assert!(message.contains("standard output: cannot write"), "{message}");
@@ -275,7 +275,9 @@ fn a_chat_reads_lines_and_answers() {
         .spawn()
         .unwrap();
     let mut stdin = child.stdin.take().unwrap();
-    stdin.write_all(b"Tell me a story.\n\nAnother one.\n/reset\nTell me a story.\n/exit\n").unwrap();
+    stdin
+        .write_all(b"Tell me a story.\n\nAnother one.\n/reset\nTell me a story.\n/exit\n")
+        .unwrap();
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success(), "{}", stderr(&output));
     let answers = json_lines(&stdout(&output));

@@ -75,8 +75,7 @@ fn windows_follow_the_family() {
     let some = json!({"use_sliding_window": true, "max_window_layers": 3});
     assert_eq!(qwen(some), vec![None, None, None, Some(96)]);
     let (full, slides) = ("full_attention", "sliding_attention");
-    let listed =
-        json!({"use_sliding_window": true, "layer_types": [slides, full, full, slides]});
+    let listed = json!({"use_sliding_window": true, "layer_types": [slides, full, full, slides]});
     assert_eq!(qwen(listed), vec![Some(96), None, None, Some(96)]);
 }
 
@@ -150,7 +149,8 @@ fn window_types_must_be_known() {
             "use_sliding_window": true, "layer_types": types});
         parse(&with(config)).unwrap_err().to_string()
     };
-    let chunked = json!(["chunked_attention", "full_attention", "full_attention", "full_attention"]);
+    let chunked =
+        json!(["chunked_attention", "full_attention", "full_attention", "full_attention"]);
     assert!(qwen(chunked).contains("chunked_attention"));
     assert!(qwen(json!(["full_attention"])).contains("1 types"));
 }

@@ -12,4 +12,5 @@ mod ops;
 mod params;
 mod reference;
 mod sample;
+mod text;
 mod tidy;

@@ -18,11 +18,7 @@ impl TextStream {
     ///
     /// # Errors
     /// [`crate::error::Error`] if the tokenizer cannot decode the prompt.
-    pub fn new(
-        tokenizer: &Tokenizer,
-        prompt: &[TokenId],
-        stop: Vec<String>,
-    ) -> Result<TextStream> {
+    pub fn new(tokenizer: &Tokenizer, prompt: &[TokenId], stop: Vec<String>) -> Result<TextStream> {
         let detokenizer = Detokenizer::new(tokenizer, prompt)?;
         Ok(TextStream { detokenizer, stops: StopMatcher::new(stop) })
     }
