@@ -7,9 +7,6 @@ PROMPT ?= the old
 MAX_TOKENS ?= 64
 FUZZ_SECONDS ?= 60
 
-# Beside the toolkit and not in target/: PyTorch is 5.6 GB to fetch again after `make clean`.
-MODEL_VENV := .toolkit/model
-
 .DEFAULT_GOAL := help
 .PHONY: help demo test check bench bundle toolkit params model fixtures fuzz clean
 
@@ -43,15 +40,18 @@ toolkit: ## nvcc and libclang into .toolkit/, where the machine has none
 params: toolkit ## write src/backend/cuda/params.rs anew from kernels/params.h
 	RIDGEPOINT_BLESS=1 $(CARGO) test --release --test suite params::
 
-model: $(MODEL_VENV)/complete ## train the shipped models again
-	$(MODEL_VENV)/bin/python models/train.py
+model: .toolkit/model/complete ## train the shipped models again
+	.toolkit/model/bin/python models/train.py
 
-fixtures: $(MODEL_VENV)/complete ## make the test fixtures again from the reference implementation
-	$(MODEL_VENV)/bin/python tests/fixtures/make_fixtures.py
+fixtures: .toolkit/fixtures/complete ## make the test fixtures again by the reference implementation
+	.toolkit/fixtures/bin/python tests/fixtures/make_fixtures.py
 
-$(MODEL_VENV)/complete: models/requirements.txt
-	$(PYTHON) -m venv $(MODEL_VENV)
-	$(MODEL_VENV)/bin/python -m pip install --quiet -r $<
+# Not in target/: PyTorch, which both need, is 5.6 GB to fetch again after `make clean`.
+.toolkit/model/complete: models/requirements.txt
+.toolkit/fixtures/complete: tests/fixtures/requirements.txt
+.toolkit/model/complete .toolkit/fixtures/complete:
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet -r $<
 	@touch $@
 
 fuzz: ## FUZZ_SECONDS of each fuzz target; needs cargo-fuzz and a nightly Rust

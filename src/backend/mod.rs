@@ -1,0 +1,229 @@
+//! The operations a device offers: one method per op, its contract in the doc comment.
+//!
+//! The model is written over this trait and knows no kernel; a backend knows no model. Activations
+//! are tensors `[rows, width]` in the backend's own format (f32 on the CPU). An op takes its number
+//! of rows from its input and sets that of its output, whose capacity was fixed when it was made:
+//! a step allocates nothing.
+//!
+//! Every op is row-independent within a family: a row of the output depends on that row of the
+//! input, on the weights and, for attention, on the cached keys and values of the row's own
+//! sequence. It has the same bits whatever the other rows are, however many there are, and wherever
+//! its pages lie.
+//!
+//! Shapes that disagree are programmer faults and panic with the values; a device that fails gives
+//! [`crate::error::Error::Device`].
+
+pub mod batch;
+pub mod cpu;
+pub mod cuda;
+
+pub use crate::kv::{PAGE_SIZE, PageId};
+pub use crate::sample::{SampleRow, Sampled};
+pub use batch::{Batch, DECODE_ROWS_MAX, Phase, Span};
+
+use crate::error::Result;
+use crate::request::TokenId;
+use crate::tensor::{Dtype, HostTensor};
+
+/// Head counts of attention. Query head `h` reads key/value head `h / (query_heads / kv_heads)`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Heads {
+    /// Query heads; a multiple of `kv_heads`.
+    pub query: usize,
+    /// Key/value heads.
+    pub kv: usize,
+    /// Elements of one head.
+    pub dim: usize,
+}
+
+impl Heads {
+    /// The width of a row of concatenated queries, keys and values.
+    pub fn qkv_width(&self) -> usize {
+        (self.query + 2 * self.kv) * self.dim
+    }
+}
+
+/// The size of a KV pool: per layer, keys and values apart, `[pages][kv_heads][64][head_dim]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KvShape {
+    /// Layers, each with a pool of its own.
+    pub layers: usize,
+    /// Pages of each pool.
+    pub pages: usize,
+    /// The heads of the model.
+    pub heads: Heads,
+    /// The stored format: F32 or Bf16.
+    pub dtype: Dtype,
+}
+
+/// What a matrix product does with its accumulators before it stores them.
+#[derive(Debug)]
+pub enum Epilogue<'a, V> {
+    /// `out = acc`.
+    Store,
+    /// `out = acc + bias[n]`, bias `[n]`.
+    Bias(&'a V),
+    /// `out = out + acc`.
+    Residual,
+    /// The matrix stacks gate over up, `[2 n, k]`: `out[n] = silu(acc_gate[n]) * acc_up[n]` with
+    /// `silu(x) = x / (1 + exp(-x))`; out is `[rows, n]`.
+    SwiGlu,
+}
+
+/// What [`Backend::rope_append`] does to queries and keys before it rotates them.
+#[derive(Debug)]
+pub struct QkNorm<'a, V> {
+    /// RMSNorm weight of each query head, `[head_dim]`.
+    pub query: &'a V,
+    /// RMSNorm weight of each key head, `[head_dim]`.
+    pub key: &'a V,
+    /// Added to the mean square.
+    pub eps: f32,
+}
+
+/// A device: what it stores and the ops it runs. See the [module](self) for what holds for all ops.
+pub trait Backend {
+    /// A weight matrix `[n, k]`, prepared for the device.
+    type Matrix;
+    /// A vector of parameters (norm weight or bias), kept as f32.
+    type Vector;
+    /// Activations `[rows, width]`.
+    type Tensor;
+    /// Cosines and sines of the rotary embedding.
+    type RopeTable;
+    /// The KV pools of all layers.
+    type KvCache;
+
+    /// The device in words, for start-up messages.
+    fn describe(&self) -> String;
+
+    /// Prepares a weight. `parts` are matrices `[n_i, k]` of one dtype that are stacked along n; on
+    /// the CPU they stay where they are (a mapped file) and are not copied.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::Device`] if the device has no memory left.
+    fn matrix(&self, parts: Vec<HostTensor>) -> Result<Self::Matrix>;
+
+    /// Prepares a vector: `parts` `[n_i]` one after the other, converted to f32.
+    ///
+    /// # Errors
+    /// As [`Backend::matrix`].
+    fn vector(&self, parts: &[HostTensor]) -> Result<Self::Vector>;
+
+    /// Room for activations of at most `rows` rows of `width` elements; starts with no rows.
+    ///
+    /// # Errors
+    /// As [`Backend::matrix`].
+    fn tensor(&self, rows: usize, width: usize) -> Result<Self::Tensor>;
+
+    /// A table of `cos` and `sin` of `position * inv_freq[i]` (the product rounded to f32) for
+    /// positions `0..positions`; `inv_freq` is `[head_dim / 2]`.
+    ///
+    /// # Errors
+    /// As [`Backend::matrix`].
+    fn rope_table(&self, inv_freq: &[f32], positions: usize) -> Result<Self::RopeTable>;
+
+    /// KV pools. Their content is undefined until it is appended.
+    ///
+    /// # Errors
+    /// As [`Backend::matrix`].
+    fn kv_cache(&self, shape: KvShape) -> Result<Self::KvCache>;
+
+    /// `out[row] = table[tokens[row]]`: table `[vocab, hidden]`, out `[rows, hidden]`. Every token
+    /// must be below vocab.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::Device`] if the device fails, here and in every op below.
+    fn embed(&self, tokens: &[TokenId], table: &Self::Matrix, out: &mut Self::Tensor)
+    -> Result<()>;
+
+    /// `out = x * rsqrt(mean(x^2) + eps) * weight`, row by row (Zhang and Sennrich 2019):
+    /// x and out `[rows, width]`, weight `[width]`.
+    ///
+    /// # Errors
+    /// As [`Backend::embed`].
+    fn rmsnorm(
+        &self,
+        x: &Self::Tensor,
+        weight: &Self::Vector,
+        eps: f32,
+        out: &mut Self::Tensor,
+    ) -> Result<()>;
+
+    /// `acc = x W^T` with x `[rows, k]`, W `[n, k]`, accumulated in f32 in an order that the shape
+    /// of W alone fixes; then the epilogue. out is `[rows, n]`, or `[rows, n / 2]` for
+    /// [`Epilogue::SwiGlu`], whose gate and up must be equally many rows.
+    ///
+    /// # Errors
+    /// As [`Backend::embed`].
+    fn gemm(
+        &self,
+        phase: Phase,
+        x: &Self::Tensor,
+        weight: &Self::Matrix,
+        epilogue: Epilogue<'_, Self::Vector>,
+        out: &mut Self::Tensor,
+    ) -> Result<()>;
+
+    /// Splits qkv `[rows, (query + 2 kv) * head_dim]` (queries, then keys, then values), normalises
+    /// queries and keys per head if `norm` is given, rotates both at each row's position, stores
+    /// the queries in `query` `[rows, query * head_dim]` and appends keys and values to the pages
+    /// of `layer`. The rotation pairs element i with i + head_dim / 2 (Su et al. 2021, in the
+    /// half-split form of the supported checkpoints).
+    ///
+    /// # Errors
+    /// As [`Backend::embed`].
+    #[allow(clippy::too_many_arguments)] // an op's operands; a struct would only rename them
+    fn rope_append(
+        &self,
+        batch: &Batch,
+        layer: usize,
+        qkv: &Self::Tensor,
+        norm: Option<QkNorm<'_, Self::Vector>>,
+        rope: &Self::RopeTable,
+        query: &mut Self::Tensor,
+        kv: &mut Self::KvCache,
+    ) -> Result<()>;
+
+    /// Causal attention of the batch's rows over the pages of their own sequences:
+    /// `out = softmax(q k^T / sqrt(head_dim)) v`. The row at position p sees positions 0..=p, or
+    /// with `window` w only those above p - w (w positions, itself included). query and out are
+    /// `[rows, query * head_dim]`. Slots past a sequence's last row are never read.
+    ///
+    /// # Errors
+    /// As [`Backend::embed`].
+    fn attention(
+        &self,
+        batch: &Batch,
+        layer: usize,
+        window: Option<usize>,
+        query: &Self::Tensor,
+        kv: &Self::KvCache,
+        out: &mut Self::Tensor,
+    ) -> Result<()>;
+
+    /// `out[i] = x[rows[i]]`: x `[*, width]`, out `[rows.len(), width]`.
+    ///
+    /// # Errors
+    /// As [`Backend::embed`].
+    fn gather(&self, x: &Self::Tensor, rows: &[usize], out: &mut Self::Tensor) -> Result<()>;
+
+    /// Draws one token from each row of logits `[rows, vocab]`, as [`crate::sample`] defines it.
+    ///
+    /// # Errors
+    /// As [`Backend::embed`]; logits that are not finite give [`crate::error::Error::Device`].
+    fn sample(&self, logits: &Self::Tensor, rows: &[SampleRow<'_>]) -> Result<Vec<Sampled>>;
+
+    /// Copies a tensor's rows to the host as f32, `[rows, width]`.
+    ///
+    /// # Errors
+    /// As [`Backend::embed`].
+    fn download(&self, x: &Self::Tensor) -> Result<Vec<f32>>;
+
+    /// Overwrites a tensor with rows from the host, `values` `[rows, width]`. For tests and for
+    /// callers that bring their own activations.
+    ///
+    /// # Errors
+    /// As [`Backend::embed`].
+    fn upload(&self, values: &[f32], out: &mut Self::Tensor) -> Result<()>;
+}
