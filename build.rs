@@ -67,10 +67,7 @@ fn compile_all(out_dir: &Path) -> Result<Vec<Module>, String> {
     let headers = kernel_files(&["h", "cuh"])?;
     let compiler = Compiler::new(find_nvcc()?, targets, &headers, cache_folder(out_dir))?;
 
-    let jobs = env::var("NUM_JOBS")
-        .ok()
-        .and_then(|v| v.parse().ok())
-        .unwrap_or(1);
+    let jobs = env::var("NUM_JOBS").ok().and_then(|v| v.parse().ok()).unwrap_or(1);
     let next = AtomicUsize::new(0);
     let results = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
@@ -78,10 +75,7 @@ fn compile_all(out_dir: &Path) -> Result<Vec<Module>, String> {
             scope.spawn(|| {
                 while let Some(source) = sources.get(next.fetch_add(1, Ordering::Relaxed)) {
                     let result = compiler.module(source);
-                    results
-                        .lock()
-                        .unwrap_or_else(|e| e.into_inner())
-                        .push(result);
+                    results.lock().unwrap_or_else(|e| e.into_inner()).push(result);
                 }
             });
         }
@@ -103,11 +97,7 @@ fn kernel_files(extensions: &[&str]) -> Result<Vec<PathBuf>, String> {
     let mut files: Vec<PathBuf> = listing
         .flatten()
         .map(|e| e.path())
-        .filter(|p| {
-            p.extension()
-                .and_then(|e| e.to_str())
-                .is_some_and(|e| extensions.contains(&e))
-        })
+        .filter(|p| p.extension().and_then(|e| e.to_str()).is_some_and(|e| extensions.contains(&e)))
         .collect();
     files.sort();
     Ok(files)
@@ -116,9 +106,7 @@ fn kernel_files(extensions: &[&str]) -> Result<Vec<PathBuf>, String> {
 /// `kernels` in cargo's target folder, which cargo marks with a tag: every profile shares it. A
 /// build folder without the tag keeps its cache to itself.
 fn cache_folder(out_dir: &Path) -> PathBuf {
-    let target = out_dir
-        .ancestors()
-        .find(|d| d.join("CACHEDIR.TAG").is_file());
+    let target = out_dir.ancestors().find(|d| d.join("CACHEDIR.TAG").is_file());
     target.unwrap_or(out_dir).join("kernels")
 }
 
@@ -131,12 +119,8 @@ fn find_nvcc() -> Result<PathBuf, String> {
     if let Some(nvcc) = env::var_os("NVCC").filter(|v| !v.is_empty()) {
         return Ok(nvcc.into());
     }
-    let named = ["CUDA_HOME", "CUDA_PATH"]
-        .into_iter()
-        .filter_map(env::var_os);
-    let in_home = named
-        .map(|home| PathBuf::from(home).join("bin"))
-        .find(|d| has_nvcc(d));
+    let named = ["CUDA_HOME", "CUDA_PATH"].into_iter().filter_map(env::var_os);
+    let in_home = named.map(|home| PathBuf::from(home).join("bin")).find(|d| has_nvcc(d));
     let on_path = || {
         let path = env::var_os("PATH").unwrap_or_default();
         let found = env::split_paths(&path).find(|d| has_nvcc(d));
@@ -149,10 +133,7 @@ fn find_nvcc() -> Result<PathBuf, String> {
     };
     let checkout = env::current_dir().map_err(|e| format!("current folder: {e}"))?;
     let known = || {
-        let places = [
-            PathBuf::from("/usr/local/cuda/bin"),
-            checkout.join(".toolkit/cuda/bin"),
-        ];
+        let places = [PathBuf::from("/usr/local/cuda/bin"), checkout.join(".toolkit/cuda/bin")];
         places.into_iter().find(|d| has_nvcc(d))
     };
     let folder = in_home.or_else(on_path).or_else(known).ok_or(
@@ -181,28 +162,15 @@ fn table(modules: &[Module]) -> Result<String, String> {
 fn module_row(text: &mut String, module: &Module) -> Result<(), std::fmt::Error> {
     let name = &module.name;
     writeln!(text, "    Module {{\n        name: {name:?},")?;
-    writeln!(
-        text,
-        "        fatbin: &Aligned(*include_bytes!(\"{name}.fatbin\")).0,"
-    )?;
+    writeln!(text, "        fatbin: &Aligned(*include_bytes!(\"{name}.fatbin\")).0,")?;
     match &module.ptx_80 {
-        Some(_) => writeln!(
-            text,
-            "        ptx_80: Some(include_str!(\"{name}.sm_80.ptx\")),"
-        )?,
+        Some(_) => writeln!(text, "        ptx_80: Some(include_str!(\"{name}.sm_80.ptx\")),")?,
         None => writeln!(text, "        ptx_80: None,")?,
     }
-    writeln!(
-        text,
-        "        ptx_90a: include_str!(\"{name}.sm_90a.ptx\"),"
-    )?;
+    writeln!(text, "        ptx_90a: include_str!(\"{name}.sm_90a.ptx\"),")?;
     writeln!(text, "        entries: &[")?;
     for entry in facts::ptx_entries(&module.ptx_90a) {
-        writeln!(
-            text,
-            "            Entry {{ symbol: {:?}, targets: &[",
-            entry.symbol
-        )?;
+        writeln!(text, "            Entry {{ symbol: {:?}, targets: &[", entry.symbol)?;
         for usage in module.usages.iter().filter(|u| u.symbol == entry.symbol) {
             target_row(text, module, usage)?;
         }
@@ -220,9 +188,7 @@ fn target_row(
         ("sm_90a", _) | (_, None) => &module.ptx_90a,
         (_, Some(portable)) => portable,
     };
-    let ptx = facts::ptx_entries(pass)
-        .into_iter()
-        .find(|e| e.symbol == usage.symbol);
+    let ptx = facts::ptx_entries(pass).into_iter().find(|e| e.symbol == usage.symbol);
     let ptx = ptx.map_or("", |e| e.text);
     let waits = ptx.contains("griddepcontrol.wait");
     writeln!(

@@ -59,11 +59,7 @@ impl Compiler {
         let version = Command::new(&nvcc).arg("--version").output();
         let version = version.map_err(|e| format!("cannot run nvcc at {}: {e}", nvcc.display()))?;
         if !version.status.success() {
-            return Err(format!(
-                "{} --version ends with {}",
-                nvcc.display(),
-                version.status
-            ));
+            return Err(format!("{} --version ends with {}", nvcc.display(), version.status));
         }
         let mut shared = Fnv::new().field(&version.stdout);
         for flag in FLAGS {
@@ -77,12 +73,7 @@ impl Compiler {
             shared = shared.field(&read(header)?);
         }
         fs::create_dir_all(&cache).map_err(|e| format!("{}: {e}", cache.display()))?;
-        Ok(Compiler {
-            nvcc,
-            targets,
-            cache,
-            shared,
-        })
+        Ok(Compiler { nvcc, targets, cache, shared })
     }
 
     /// Compiles `source`, or reads it from the cache.
@@ -96,12 +87,8 @@ impl Compiler {
         }
         let entry = self.cache.join(format!("{name}-{}", hash.hex()));
         if !entry.is_dir() {
-            let beside = self
-                .cache
-                .join(format!("{name}.partial-{}", std::process::id()));
-            let made = self
-                .fill(&beside, source, &gencode)
-                .and_then(|()| publish(&beside, &entry));
+            let beside = self.cache.join(format!("{name}.partial-{}", std::process::id()));
+            let made = self.fill(&beside, source, &gencode).and_then(|()| publish(&beside, &entry));
             // Nothing is left to remove after a rename; after a failure the reason is in `made`.
             let _ = fs::remove_dir_all(&beside);
             made?;
@@ -133,11 +120,7 @@ impl Compiler {
             String::from_utf8_lossy(&out.stderr)
         );
         if !out.status.success() {
-            return Err(format!(
-                "{}: nvcc ends with {}\n{log}",
-                source.display(),
-                out.status
-            ));
+            return Err(format!("{}: nvcc ends with {}\n{log}", source.display(), out.status));
         }
         let complaints = facts::complaints(&log);
         if !complaints.is_empty() {
@@ -210,10 +193,7 @@ fn load(entry: &Path, name: String) -> Result<Module, String> {
 }
 
 pub fn stem(path: &Path) -> String {
-    path.file_stem()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned()
+    path.file_stem().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 pub fn read(path: &Path) -> Result<Vec<u8>, String> {

@@ -26,24 +26,17 @@ pub fn parse_archs(list: &str) -> Result<Vec<Target>, String> {
         let pass = match word {
             "90a" => Pass::Hopper,
             "90" => {
-                return Err(format!(
-                    "`{list}`: write 90a for Hopper, there is no plain 90"
-                ));
+                return Err(format!("`{list}`: write 90a for Hopper, there is no plain 90"));
             }
             _ if is_plain_arch(word) => Pass::Portable,
             _ => {
-                return Err(format!(
-                    "`{list}`: `{word}` is no target; a list is like 80,89,90a"
-                ));
+                return Err(format!("`{list}`: `{word}` is no target; a list is like 80,89,90a"));
             }
         };
         if targets.iter().any(|t| t.arch == word) {
             return Err(format!("`{list}`: `{word}` stands there twice"));
         }
-        targets.push(Target {
-            arch: word.to_owned(),
-            pass,
-        });
+        targets.push(Target { arch: word.to_owned(), pass });
     }
     Ok(targets)
 }
@@ -64,16 +57,12 @@ pub fn is_hopper_only(stem: &str) -> bool {
 /// on the user's machine; it is an error here instead.
 pub fn targets_of<'a>(stem: &str, all: &'a [Target]) -> Result<Vec<&'a Target>, String> {
     let hopper_only = is_hopper_only(stem);
-    let targets: Vec<&Target> = all
-        .iter()
-        .filter(|t| !hopper_only || t.pass == Pass::Hopper)
-        .collect();
+    let targets: Vec<&Target> =
+        all.iter().filter(|t| !hopper_only || t.pass == Pass::Hopper).collect();
     if targets.is_empty() {
         let list: Vec<&str> = all.iter().map(|t| t.arch.as_str()).collect();
         let list = list.join(",");
-        return Err(format!(
-            "`{list}` leaves kernels/{stem}.cu without a target: add 90a"
-        ));
+        return Err(format!("`{list}` leaves kernels/{stem}.cu without a target: add 90a"));
     }
     Ok(targets)
 }
@@ -83,29 +72,19 @@ pub fn targets_of<'a>(stem: &str, all: &'a [Target]) -> Result<Vec<&'a Target>, 
 /// that of `compute_90a` only where there is no machine code for Hopper.
 pub fn gencode(stem: &str, targets: &[&Target]) -> Vec<String> {
     let codes = |pass: Pass| -> Vec<String> {
-        targets
-            .iter()
-            .filter(|t| t.pass == pass)
-            .map(|t| format!("sm_{}", t.arch))
-            .collect()
+        targets.iter().filter(|t| t.pass == pass).map(|t| format!("sm_{}", t.arch)).collect()
     };
     let mut args = Vec::new();
     if !is_hopper_only(stem) {
         let mut portable = codes(Pass::Portable);
         portable.push("compute_80".to_owned());
-        args.push(format!(
-            "-gencode=arch=compute_80,code=[{}]",
-            portable.join(",")
-        ));
+        args.push(format!("-gencode=arch=compute_80,code=[{}]", portable.join(",")));
     }
     let mut hopper = codes(Pass::Hopper);
     if hopper.is_empty() {
         hopper.push("compute_90a".to_owned());
     }
-    args.push(format!(
-        "-gencode=arch=compute_90a,code=[{}]",
-        hopper.join(",")
-    ));
+    args.push(format!("-gencode=arch=compute_90a,code=[{}]", hopper.join(",")));
     args
 }
 
@@ -132,11 +111,7 @@ pub fn parse_ptxas(log: &str) -> Result<Vec<Usage>, String> {
             let mut quoted = rest.split('\'');
             let symbol = quoted.next().unwrap_or_default().to_owned();
             let target = quoted.nth(1).unwrap_or_default().to_owned();
-            found.push(Usage {
-                symbol,
-                target,
-                ..Usage::default()
-            });
+            found.push(Usage { symbol, target, ..Usage::default() });
         } else if let Some(name) = after(line, "Function properties for ") {
             in_entry = found.last().is_some_and(|u| u.symbol == name.trim());
         } else if let Some(usage) = found.last_mut() {
@@ -153,10 +128,7 @@ pub fn parse_ptxas(log: &str) -> Result<Vec<Usage>, String> {
         }
     }
     match found.iter().find(|u| u.registers == 0) {
-        Some(u) => Err(format!(
-            "ptxas gives no registers for {} on {}",
-            u.symbol, u.target
-        )),
+        Some(u) => Err(format!("ptxas gives no registers for {} on {}", u.symbol, u.target)),
         None => Ok(found),
     }
 }
@@ -235,11 +207,9 @@ fn after<'a>(line: &'a str, mark: &str) -> Option<&'a str> {
 fn number_before(line: &str, mark: &str) -> Result<u32, String> {
     let before = line.split(mark).next().unwrap_or_default();
     let word = before.rsplit([' ', ',']).next().unwrap_or_default();
-    word.parse()
-        .map_err(|_| format!("no number before `{}` in ptxas' line: {line}", mark.trim()))
+    word.parse().map_err(|_| format!("no number before `{}` in ptxas' line: {line}", mark.trim()))
 }
 
 fn has_nonzero_number(line: &str) -> bool {
-    line.split(|c: char| !c.is_ascii_digit())
-        .any(|n| n.bytes().any(|b| b != b'0'))
+    line.split(|c: char| !c.is_ascii_digit()).any(|n| n.bytes().any(|b| b != b'0'))
 }

@@ -22,32 +22,19 @@ ptxas info    : Used 128 registers, used 0 barriers, 4096 bytes smem
 
 fn usage(symbol: &str, target: &str, registers: u32, shared_bytes: u32) -> Usage {
     let (symbol, target) = (symbol.to_owned(), target.to_owned());
-    Usage {
-        symbol,
-        target,
-        registers,
-        shared_bytes,
-        ..Usage::default()
-    }
+    Usage { symbol, target, registers, shared_bytes, ..Usage::default() }
 }
 
 fn archs(list: &str) -> Vec<String> {
-    facts::parse_archs(list)
-        .unwrap()
-        .into_iter()
-        .map(|t| t.arch)
-        .collect()
+    facts::parse_archs(list).unwrap().into_iter().map(|t| t.arch).collect()
 }
 
 #[test]
 fn target_lists_are_read() {
     assert_eq!(archs("80,90a"), ["80", "90a"]);
     assert_eq!(archs(" 86 , 120 "), ["86", "120"]);
-    let passes: Vec<Pass> = facts::parse_archs("89,90a")
-        .unwrap()
-        .into_iter()
-        .map(|t| t.pass)
-        .collect();
+    let passes: Vec<Pass> =
+        facts::parse_archs("89,90a").unwrap().into_iter().map(|t| t.pass).collect();
     assert_eq!(passes, [Pass::Portable, Pass::Hopper]);
 }
 
@@ -66,10 +53,7 @@ fn malformed_target_lists_are_refused_in_one_line() {
         ("80,90a,80", "twice"),
     ] {
         let error = facts::parse_archs(list).unwrap_err();
-        assert!(
-            error.contains(reason) && error.contains(list),
-            "{list}: {error}"
-        );
+        assert!(error.contains(reason) && error.contains(list), "{list}: {error}");
         assert_eq!(error.lines().count(), 1);
     }
 }
@@ -80,17 +64,9 @@ fn no_file_is_left_without_a_target() {
     let hopper = facts::parse_archs("90a").unwrap();
     assert_eq!(facts::targets_of("embed", &ampere).unwrap().len(), 1);
     assert_eq!(facts::targets_of("embed", &hopper).unwrap().len(), 1);
-    assert_eq!(
-        facts::targets_of("gemm_prefill_sm90", &hopper)
-            .unwrap()
-            .len(),
-        1
-    );
+    assert_eq!(facts::targets_of("gemm_prefill_sm90", &hopper).unwrap().len(), 1);
     let error = facts::targets_of("gemm_prefill_sm90", &ampere).unwrap_err();
-    assert_eq!(
-        error,
-        "`80` leaves kernels/gemm_prefill_sm90.cu without a target: add 90a"
-    );
+    assert_eq!(error, "`80` leaves kernels/gemm_prefill_sm90.cu without a target: add 90a");
 }
 
 #[test]
@@ -114,20 +90,14 @@ fn both_passes_are_always_asked_of_nvcc() {
         "-gencode=arch=compute_80,code=[sm_80,compute_80] \
          -gencode=arch=compute_90a,code=[compute_90a]"
     );
-    assert_eq!(
-        gencode("gemm_prefill_sm90", "80,90a"),
-        "-gencode=arch=compute_90a,code=[sm_90a]"
-    );
+    assert_eq!(gencode("gemm_prefill_sm90", "80,90a"), "-gencode=arch=compute_90a,code=[sm_90a]");
 }
 
 #[test]
 fn the_log_of_ptxas_is_read() {
     assert_eq!(
         facts::parse_ptxas(LOG).unwrap(),
-        [
-            usage("one_bf16", "sm_80", 16, 0),
-            usage("two_bf16", "sm_90a", 128, 4096)
-        ]
+        [usage("one_bf16", "sm_80", 16, 0), usage("two_bf16", "sm_90a", 128, 4096)]
     );
     assert_eq!(facts::complaints(LOG), [""; 0]);
     assert_eq!(facts::parse_ptxas("").unwrap(), []);
@@ -148,26 +118,17 @@ fn spills_and_stacks_are_complaints() {
         "16 bytes stack frame, 8 bytes spill stores, 20 bytes spill loads",
     ] {
         let log = LOG.replacen(none, some, 1);
-        assert_eq!(
-            facts::complaints(&log),
-            [format!("one_bf16 uses local memory: {some}")]
-        );
+        assert_eq!(facts::complaints(&log), [format!("one_bf16 uses local memory: {some}")]);
         let read = facts::parse_ptxas(&log).unwrap();
         assert_eq!((read[0].stack_bytes > 0, read[1].stack_bytes), (true, 0));
-        assert_eq!(
-            read[0].spill_bytes,
-            if some.contains("20") { 28 } else { 0 }
-        );
+        assert_eq!(read[0].spill_bytes, if some.contains("20") { 28 } else { 0 });
     }
     // A helper that was not inlined counts as well: the kernel pays for it.
     let at = LOG.rfind("0 bytes stack").unwrap();
     let log = format!("{}4{}", &LOG[..at], &LOG[at + 1..]);
     let complaints = facts::complaints(&log);
     assert_eq!(complaints.len(), 1);
-    assert!(
-        complaints[0].starts_with("a_helper uses local memory"),
-        "{complaints:?}"
-    );
+    assert!(complaints[0].starts_with("a_helper uses local memory"), "{complaints:?}");
 }
 
 #[test]
@@ -199,12 +160,8 @@ fn ptx_is_cut_into_its_kernels() {
 
 #[test]
 fn cache_names_are_stable_and_keep_fields_apart() {
-    let name = |fields: &[&str]| {
-        fields
-            .iter()
-            .fold(Fnv::new(), |hash, f| hash.field(f.as_bytes()))
-            .hex()
-    };
+    let name =
+        |fields: &[&str]| fields.iter().fold(Fnv::new(), |hash, f| hash.field(f.as_bytes())).hex();
     // FNV-1a of eight zero bytes and no text, worked out apart from this code.
     assert_eq!(name(&[""]), "9d30c1f78465995be47dda5e4e4e77ed");
     assert_ne!(name(&["ab", "c"]), name(&["a", "bc"]));

@@ -23,12 +23,7 @@ fn kernel_files() -> Vec<(String, String)> {
     let mut files: Vec<(String, String)> = fs::read_dir(root().join("kernels"))
         .unwrap()
         .map(|entry| entry.unwrap())
-        .map(|e| {
-            (
-                e.file_name().into_string().unwrap(),
-                fs::read_to_string(e.path()).unwrap(),
-            )
-        })
+        .map(|e| (e.file_name().into_string().unwrap(), fs::read_to_string(e.path()).unwrap()))
         .collect();
     files.sort();
     files
@@ -44,17 +39,10 @@ fn instances() -> Vec<Instance> {
         for row in text.lines().filter_map(|l| l.strip_prefix("KERNEL(")) {
             let mut words = row.split([',', ')']).map(|w| w.trim().to_owned());
             let (symbol, params) = (words.next().unwrap(), words.next().unwrap());
-            found.push(Instance {
-                stem: stem.to_owned(),
-                symbol,
-                params,
-            });
+            found.push(Instance { stem: stem.to_owned(), symbol, params });
         }
         assert!(found.len() > before, "{name} has no table of instances");
-        assert!(
-            !text.contains("__global__"),
-            "{name}: a kernel is declared with KERNEL(...)"
-        );
+        assert!(!text.contains("__global__"), "{name}: a kernel is declared with KERNEL(...)");
     }
     found
 }
@@ -64,17 +52,8 @@ fn symbols_begin_with_their_file() {
     for instance in instances() {
         let op = instance.stem.trim_end_matches("_sm90");
         let hopper = facts::is_hopper_only(&instance.stem);
-        assert!(
-            instance.symbol.starts_with(&format!("{op}_")),
-            "{}",
-            instance.symbol
-        );
-        assert_eq!(
-            instance.symbol.ends_with("_sm90"),
-            hopper,
-            "{}",
-            instance.symbol
-        );
+        assert!(instance.symbol.starts_with(&format!("{op}_")), "{}", instance.symbol);
+        assert_eq!(instance.symbol.ends_with("_sm90"), hopper, "{}", instance.symbol);
     }
 }
 
@@ -82,9 +61,7 @@ fn symbols_begin_with_their_file() {
 fn assembly_stands_in_ptx_cuh_alone() {
     for (name, text) in kernel_files() {
         let code = text.lines().map(|l| l.split("//").next().unwrap());
-        let asm = code
-            .filter(|l| l.contains("asm volatile") || l.contains("asm("))
-            .count();
+        let asm = code.filter(|l| l.contains("asm volatile") || l.contains("asm(")).count();
         assert_eq!(asm > 0, name == "ptx.cuh", "{name}: {asm} asm statements");
     }
 }
@@ -106,11 +83,7 @@ fn each_kernel_names_a_struct_of_the_shared_header() {
     for instance in instances() {
         let (bytes, _) = layout(&generated, &instance.params);
         // A launch before CUDA 12.1's drivers carries 4 KiB of arguments at most.
-        assert!(
-            (8..=4096).contains(&bytes) && bytes.is_multiple_of(8),
-            "{}",
-            instance.params
-        );
+        assert!((8..=4096).contains(&bytes) && bytes.is_multiple_of(8), "{}", instance.params);
     }
 }
 
@@ -134,28 +107,20 @@ mod compiled {
     use ridgepoint::backend::cuda::module::{Entry, MODULES, Module};
 
     fn entries() -> impl Iterator<Item = (&'static Module, &'static Entry)> {
-        MODULES
-            .iter()
-            .flat_map(|m| m.entries.iter().map(move |e| (m, e)))
+        MODULES.iter().flat_map(|m| m.entries.iter().map(move |e| (m, e)))
     }
 
     fn passes(module: &Module) -> Vec<(&'static str, &'static str)> {
         let portable = module.ptx_80.map(|ptx| ("sm_80", ptx));
-        portable
-            .into_iter()
-            .chain([("sm_90a", module.ptx_90a)])
-            .collect()
+        portable.into_iter().chain([("sm_90a", module.ptx_90a)]).collect()
     }
 
     #[test]
     fn table_and_sources_name_the_same_kernels() {
-        let mut in_sources: Vec<(String, String)> = instances()
-            .into_iter()
-            .map(|i| (i.stem, i.symbol))
-            .collect();
-        let mut in_table: Vec<(String, String)> = entries()
-            .map(|(m, e)| (m.name.to_owned(), e.symbol.to_owned()))
-            .collect();
+        let mut in_sources: Vec<(String, String)> =
+            instances().into_iter().map(|i| (i.stem, i.symbol)).collect();
+        let mut in_table: Vec<(String, String)> =
+            entries().map(|(m, e)| (m.name.to_owned(), e.symbol.to_owned())).collect();
         in_sources.sort();
         in_table.sort();
         assert!(!in_table.is_empty());
@@ -172,10 +137,8 @@ mod compiled {
                 assert_eq!(facts::ptx_target(ptx), Some(target), "{name}");
                 let found: Vec<&str> = facts::ptx_entries(ptx).iter().map(|e| e.symbol).collect();
                 assert_eq!(found, symbols, "{name} {target}");
-                let files: Vec<&str> = ptx
-                    .lines()
-                    .filter(|l| l.trim_start().starts_with(".file"))
-                    .collect();
+                let files: Vec<&str> =
+                    ptx.lines().filter(|l| l.trim_start().starts_with(".file")).collect();
                 let own = format!("\"kernels/{name}.cu\"");
                 assert!(files.iter().any(|l| l.contains(&own)), "{name}: {files:?}");
             }
@@ -194,10 +157,8 @@ mod compiled {
                 let ptx = facts::ptx_entries(ptx);
                 let ptx = ptx.iter().find(|e| e.symbol == entry.symbol).unwrap();
                 let signature = ptx.text.split("\n)").next().unwrap();
-                let wanted = format!(
-                    "{0}(\n\t.param .align {align} .b8 {0}_param_0[{bytes}]",
-                    entry.symbol
-                );
+                let wanted =
+                    format!("{0}(\n\t.param .align {align} .b8 {0}_param_0[{bytes}]", entry.symbol);
                 assert_eq!(signature, wanted, "{target}");
             }
         }
@@ -206,11 +167,7 @@ mod compiled {
     #[test]
     fn machine_code_is_free_of_local_memory() {
         for (module, entry) in entries() {
-            assert!(
-                !entry.targets.is_empty(),
-                "{} has no machine code",
-                entry.symbol
-            );
+            assert!(!entry.targets.is_empty(), "{} has no machine code", entry.symbol);
             for code in entry.targets {
                 let what = format!("{} on {}: {code:?}", entry.symbol, code.target);
                 assert_eq!((code.stack_bytes, code.spill_bytes), (0, 0), "{what}");
@@ -234,12 +191,7 @@ mod compiled {
         for module in MODULES {
             // The magic number that opens every fat binary, and the alignment its header is read
             // with.
-            assert_eq!(
-                module.fatbin[..4],
-                0xBA55_ED50_u32.to_le_bytes(),
-                "{}",
-                module.name
-            );
+            assert_eq!(module.fatbin[..4], 0xBA55_ED50_u32.to_le_bytes(), "{}", module.name);
             assert_eq!(module.fatbin.as_ptr().addr() % 16, 0, "{}", module.name);
         }
     }
@@ -249,13 +201,10 @@ mod compiled {
         let mut out = Vec::new();
         cli::kernels::run(true, &mut out).unwrap();
         let text = String::from_utf8(out).unwrap();
-        let objects: Vec<serde_json::Value> = text
-            .lines()
-            .map(|l| serde_json::from_str(l).unwrap())
-            .collect();
-        let expected: Vec<_> = entries()
-            .flat_map(|(_, e)| e.targets.iter().map(move |t| (e.symbol, t)))
-            .collect();
+        let objects: Vec<serde_json::Value> =
+            text.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+        let expected: Vec<_> =
+            entries().flat_map(|(_, e)| e.targets.iter().map(move |t| (e.symbol, t))).collect();
         assert_eq!(objects.len(), expected.len());
         for (object, (symbol, code)) in objects.iter().zip(expected) {
             assert_eq!(object["symbol"], symbol);
@@ -276,15 +225,9 @@ mod compiled {
         let text = String::from_utf8(out).unwrap();
         let mut lines = text.lines();
         let header = lines.next().unwrap();
-        assert!(
-            header.starts_with("symbol ") && header.ends_with(" ptx_bytes"),
-            "{header}"
-        );
+        assert!(header.starts_with("symbol ") && header.ends_with(" ptx_bytes"), "{header}");
         let rows: Vec<&str> = lines.collect();
-        assert_eq!(
-            rows.len(),
-            entries().map(|(_, e)| e.targets.len()).sum::<usize>()
-        );
+        assert_eq!(rows.len(), entries().map(|(_, e)| e.targets.len()).sum::<usize>());
         assert!(rows.iter().all(|row| row.len() == header.len()), "{text}");
     }
 }

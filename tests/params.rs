@@ -23,9 +23,7 @@ fn params_are_what_bindgen_makes_of_the_header() {
             panic!("{GENERATED} cannot be written without libclang and rustfmt: `make toolkit`")
         }
         None => assert!(
-            fs::read_to_string(root().join(GENERATED))
-                .unwrap()
-                .starts_with(&head()),
+            fs::read_to_string(root().join(GENERATED)).unwrap().starts_with(&head()),
             "{GENERATED} was made from another {HEADER}: run `make params`"
         ),
         // bindgen finds libclang by this variable alone where it is in no system folder, and a
@@ -45,10 +43,7 @@ fn run_this_test_with(libclang: &Path) {
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
-    assert!(
-        output.status.success() && said.contains("1 passed"),
-        "{said}"
-    );
+    assert!(output.status.success() && said.contains("1 passed"), "{said}");
 }
 
 fn regenerate_and_compare(bless: bool) {
@@ -73,10 +68,7 @@ fn has_rustfmt() -> bool {
 fn a_changed_header_is_noticed_without_libclang() {
     let text = fs::read(root().join(HEADER)).unwrap();
     let changed = [&text[..], b" "].concat();
-    assert_ne!(
-        facts::Fnv::new().field(&text).hex(),
-        facts::Fnv::new().field(&changed).hex()
-    );
+    assert_ne!(facts::Fnv::new().field(&text).hex(), facts::Fnv::new().field(&changed).hex());
 }
 
 #[test]
@@ -96,17 +88,13 @@ fn generate() -> String {
         .generate()
         .unwrap()
         .to_string();
-    text.lines()
-        .map(|line| format!("{}\n", doc_comment(line)))
-        .collect()
+    text.lines().map(|line| format!("{}\n", doc_comment(line))).collect()
 }
 
 /// bindgen writes documentation as one attribute, however long; a reader wants comment lines.
 fn doc_comment(line: &str) -> String {
     let (indent, rest) = line.split_at(line.len() - line.trim_start().len());
-    let attribute = rest
-        .strip_prefix("#[doc = \"")
-        .and_then(|r| r.strip_suffix("\"]"));
+    let attribute = rest.strip_prefix("#[doc = \"").and_then(|r| r.strip_suffix("\"]"));
     attribute.map_or_else(
         || line.to_owned(),
         |text| {
@@ -130,9 +118,7 @@ fn head() -> String {
 }
 
 fn header_hash() -> String {
-    facts::Fnv::new()
-        .field(&fs::read(root().join(HEADER)).unwrap())
-        .hex()
+    facts::Fnv::new().field(&fs::read(root().join(HEADER)).unwrap()).hex()
 }
 
 /// The folder of a libclang that can be loaded. bindgen panics where there is none, so it is
@@ -154,23 +140,15 @@ fn libclang_folder() -> Option<PathBuf> {
             }
         }
     }
-    folders
-        .into_iter()
-        .find(|folder| folder.is_file() || holds_libclang(folder))
+    folders.into_iter().find(|folder| folder.is_file() || holds_libclang(folder))
 }
 
 fn holds_libclang(folder: &Path) -> bool {
-    fs::read_dir(folder)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .any(|file| {
-            let name = file.file_name().into_string().unwrap_or_default();
-            // Not libclang-cpp.so, which is another library.
-            let tail = name.strip_prefix("libclang").unwrap_or_default();
-            let numbered = tail
-                .strip_prefix('-')
-                .is_some_and(|t| t.starts_with(char::is_numeric));
-            tail.starts_with(".so") || (numbered && tail.contains(".so"))
-        })
+    fs::read_dir(folder).into_iter().flatten().flatten().any(|file| {
+        let name = file.file_name().into_string().unwrap_or_default();
+        // Not libclang-cpp.so, which is another library.
+        let tail = name.strip_prefix("libclang").unwrap_or_default();
+        let numbered = tail.strip_prefix('-').is_some_and(|t| t.starts_with(char::is_numeric));
+        tail.starts_with(".so") || (numbered && tail.contains(".so"))
+    })
 }

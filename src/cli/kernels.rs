@@ -7,15 +7,8 @@ use std::io::{self, Write};
 const NO_KERNELS: &str = "this build has no kernels: it was made without the feature `cuda`";
 
 /// The columns, in the order they are printed; the names are also the keys of the JSON objects.
-const COLUMNS: [&str; 7] = [
-    "symbol",
-    "target",
-    "registers",
-    "shared_bytes",
-    "stack_bytes",
-    "spill_bytes",
-    "ptx_bytes",
-];
+const COLUMNS: [&str; 7] =
+    ["symbol", "target", "registers", "shared_bytes", "stack_bytes", "spill_bytes", "ptx_bytes"];
 
 /// Columns of text, at the left of the table; the others are numbers and stand to the right.
 const TEXT_COLUMNS: usize = 2;
@@ -69,13 +62,7 @@ fn write_table(rows: &[(&str, &KernelTarget)], out: &mut dyn Write) -> io::Resul
         line.extend(numbers(target).map(|n| n.to_string()));
         lines.push(line);
     }
-    let width = |column: usize| {
-        lines
-            .iter()
-            .map(|line| line[column].len())
-            .max()
-            .unwrap_or(0)
-    };
+    let width = |column: usize| lines.iter().map(|line| line[column].len()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..COLUMNS.len()).map(width).collect();
     for line in &lines {
         let cells: Vec<String> = line

@@ -52,9 +52,6 @@ pub struct KernelTarget {
 
 /// Gives embedded bytes the alignment that the driver reads their headers with; a plain
 /// `include_bytes!` has none.
-#[cfg_attr(
-    not(feature = "cuda"),
-    expect(dead_code, reason = "the table is empty")
-)]
+#[cfg_attr(not(feature = "cuda"), expect(dead_code, reason = "the table is empty"))]
 #[repr(C, align(16))]
 struct Aligned<T: ?Sized>(T);
