@@ -2,13 +2,14 @@
 //! memory over the bandwidth that the same run measures with the same number of threads.
 #![allow(clippy::print_stdout)] // the report
 
+mod bandwidth;
+
 use criterion::{Criterion, Throughput};
 use ridgepoint::backend::cpu::{CpuBackend, KvCache, Matrix, Tensor};
 use ridgepoint::backend::{Backend, Batch, Epilogue, Heads, KvShape, PAGE_SIZE, PageId, Phase};
 use ridgepoint::request::TokenId;
 use ridgepoint::tensor::{Dtype, HostTensor};
 use std::cell::Cell;
-use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 type Result = ridgepoint::error::Result<()>;
@@ -36,7 +37,7 @@ fn main() -> Result {
         .without_plots()
         .configure_from_args();
     let backend = CpuBackend::new();
-    let bandwidth = read_bandwidth();
+    let bandwidth = bandwidth::read_bandwidth();
     println!("{}; reads {:.1} GB/s", backend.describe(), bandwidth / 1e9);
     let mut bench = Bench { criterion, backend, bandwidth };
     gemm_decode(&mut bench)?;
@@ -83,31 +84,6 @@ impl Bench {
             Floor::Macs(n) => println!("{name}: {:.1} GMAC/s", n as f64 / seconds / 1e9),
         }
     }
-}
-
-/// Bytes a second read from memory by as many threads as the backend uses: the best of eight passes
-/// over 512 MB.
-fn read_bandwidth() -> f64 {
-    let data = vec![1u64; 64 << 20];
-    let part = data.len() / rayon::current_num_threads();
-    let pass = || {
-        let start = Instant::now();
-        std::thread::scope(|scope| {
-            for part in data.chunks(part) {
-                scope.spawn(move || {
-                    let mut sums = [0u64; 16];
-                    for line in part.as_chunks::<16>().0 {
-                        for (sum, x) in sums.iter_mut().zip(line) {
-                            *sum ^= x;
-                        }
-                    }
-                    black_box(sums);
-                });
-            }
-        });
-        (data.len() * 8) as f64 / start.elapsed().as_secs_f64()
-    };
-    (0..8).map(|_| pass()).fold(0.0, f64::max)
 }
 
 /// Small numbers that differ.

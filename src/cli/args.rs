@@ -67,8 +67,7 @@ pub struct ModelArgs {
 
 /// `ridgepoint generate`.
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:\n  \
+#[command(after_help = "Examples:\n  \
         ridgepoint generate --prompt \"The fox\" --max-tokens 60\n  \
         ridgepoint generate --model ./Llama-3.1-8B --prompt \"Once\" --temperature 0.8 --seed 7\n  \
         ridgepoint generate --prompts requests.jsonl --json > results.jsonl\n  \
@@ -77,8 +76,7 @@ pub struct ModelArgs {
         and any of max_tokens, temperature, top_k, top_p, min_p, repetition_penalty, \
         frequency_penalty, presence_penalty, logit_bias, seed, logprobs, stop, ignore_eos}. \
         What a line leaves out is taken from the command line. A bad line is reported and the \
-        others go on; the exit code is then 2."
-)]
+        others go on; the exit code is then 2.")]
 pub struct GenerateArgs {
     /// The model and its device.
     #[command(flatten)]

@@ -39,8 +39,7 @@ pub fn run(
     let context = args.model.context.unwrap_or(session.config.context.min(CONTEXT_DEFAULT));
     let (generator, load) = session.load(context, PREFILL_ROWS.min(context), 1)?;
     let messages = Vec::new();
-    let mut chat =
-        Chat { args, session, defaults, interrupt, template, generator, load, messages };
+    let mut chat = Chat { args, session, defaults, interrupt, template, generator, load, messages };
     chat.reset();
     let terminal = std::io::stdin().is_terminal();
     if terminal {

@@ -82,8 +82,8 @@ fn windows(
         return Err(Error::Usage(message));
     }
     let bytes = std::fs::read(path).map_err(Error::io(path, "cannot read the text"))?;
-    let text = String::from_utf8(bytes)
-        .map_err(|e| Error::invalid(path, "content", e, "UTF-8 text"))?;
+    let text =
+        String::from_utf8(bytes).map_err(|e| Error::invalid(path, "content", e, "UTF-8 text"))?;
     if text.is_empty() {
         return Err(Error::invalid(path, "content", "an empty file", "text to rate"));
     }

@@ -61,7 +61,10 @@ fn jobs(args: &GenerateArgs, session: &Session, defaults: &Defaults) -> Result<V
         (None, None) => unreachable!("the argument group demands one source"),
     };
     let request = defaults.request(prompt, session);
-    request.validate(session.config.vocab_size, args.model.context.unwrap_or(session.config.context))?;
+    request.validate(
+        session.config.vocab_size,
+        args.model.context.unwrap_or(session.config.context),
+    )?;
     Ok(vec![Job { id: None, request: Ok(request) }])
 }
 

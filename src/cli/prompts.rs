@@ -109,8 +109,9 @@ fn read_text(path: &Path) -> Result<String> {
     let limit = FILE_BYTES_MAX + 1;
     let read = match path.as_os_str() == "-" {
         true => std::io::stdin().lock().take(limit).read_to_string(&mut text),
-        false => std::fs::File::open(path)
-            .and_then(|file| file.take(limit).read_to_string(&mut text)),
+        false => {
+            std::fs::File::open(path).and_then(|file| file.take(limit).read_to_string(&mut text))
+        }
     };
     let read = read.map_err(Error::io(path, "cannot read the prompts"))?;
     match read as u64 > FILE_BYTES_MAX {

@@ -148,10 +148,8 @@ pub struct Interrupt {
 impl Interrupt {
     /// Starts watching; once a process.
     pub fn watch() -> Result<Arc<Interrupt>> {
-        let interrupt = Arc::new(Interrupt {
-            requested: AtomicBool::new(false),
-            busy: AtomicBool::new(false),
-        });
+        let interrupt =
+            Arc::new(Interrupt { requested: AtomicBool::new(false), busy: AtomicBool::new(false) });
         let seen = interrupt.clone();
         ctrlc::set_handler(move || {
             let again = seen.requested.swap(true, Ordering::SeqCst);

@@ -33,12 +33,7 @@ impl<B: Backend> Generator<B> {
         result
     }
 
-    fn score_in(
-        &mut self,
-        pages: &[PageId],
-        tokens: &[TokenId],
-        phase: Phase,
-    ) -> Result<Vec<f32>> {
+    fn score_in(&mut self, pages: &[PageId], tokens: &[TokenId], phase: Phase) -> Result<Vec<f32>> {
         let limits = self.limits();
         let rows = match phase {
             Phase::Prefill => limits.rows.min(limits.logit_rows),

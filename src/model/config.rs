@@ -191,13 +191,13 @@ fn refuse_unsupported(fields: &Fields<'_>, architecture: Architecture) -> Result
 fn heads(fields: &Fields<'_>, hidden_size: usize) -> Result<Heads> {
     let query = fields.size("num_attention_heads", HEADS_MAX)?;
     let kv = fields.size_or("num_key_value_heads", HEADS_MAX, query)?;
-    if query % kv != 0 {
+    if !query.is_multiple_of(kv) {
         let expected = format!("a divisor of num_attention_heads {query}");
         return Err(fields.invalid("num_key_value_heads", kv, expected));
     }
     let dim = match fields.has("head_dim") {
         true => fields.size("head_dim", HEAD_DIM_MAX)?,
-        false if hidden_size % query == 0 && hidden_size / query <= HEAD_DIM_MAX => {
+        false if hidden_size.is_multiple_of(query) && hidden_size / query <= HEAD_DIM_MAX => {
             hidden_size / query
         }
         false => {
@@ -205,7 +205,7 @@ fn heads(fields: &Fields<'_>, hidden_size: usize) -> Result<Heads> {
             return Err(fields.invalid("hidden_size", hidden_size, expected));
         }
     };
-    if dim % 2 != 0 {
+    if !dim.is_multiple_of(2) {
         return Err(fields.invalid("head_dim", dim, "an even number, for the rotation"));
     }
     Ok(Heads { query, kv, dim })
