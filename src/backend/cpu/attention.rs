@@ -189,7 +189,7 @@ fn score_heads<S: Simd, E: Element, const M: usize>(
     }
     match S::TILE.1 {
         4 => score_slots::<S, E, M, 4>(s, &x, keys, slots, scores),
-        3 => score_slots::<S, E, M, 3>(s, &x, keys, slots, scores),
+        2 => score_slots::<S, E, M, 2>(s, &x, keys, slots, scores),
         _ => score_slots::<S, E, M, 1>(s, &x, keys, slots, scores),
     }
     M
@@ -301,7 +301,7 @@ fn weigh_heads<S: Simd, E: Element, const M: usize>(
             weigh_blocks::<S, E, M, 4>(s, weights, values, slots, block, blocks, acc);
             block += 4;
         }
-    } else if S::TILE.1 == 3 {
+    } else if S::TILE.1 == 2 {
         while block + 2 <= whole {
             weigh_blocks::<S, E, M, 2>(s, weights, values, slots, block, blocks, acc);
             block += 2;

@@ -105,7 +105,7 @@ impl Job<'_> {
 fn streamed<S: Simd, E: Element>(s: S, job: &Job<'_>, strips: usize, acc: &mut [f32]) {
     match S::TILE.1 {
         4 => streamed_strips::<S, E, 4>(s, job, strips, acc),
-        3 => streamed_strips::<S, E, 3>(s, job, strips, acc),
+        2 => streamed_strips::<S, E, 2>(s, job, strips, acc),
         _ => streamed_strips::<S, E, 1>(s, job, strips, acc),
     }
 }
@@ -191,7 +191,7 @@ pub(super) fn store_some<const N: usize>(from: &[f32; N], out: &mut [f32]) {
 fn blocked<S: Simd>(s: S, job: &Job<'_>, strips: usize, acc: &mut [f32]) {
     match S::TILE {
         (4, 4) => blocked_strips::<S, 4, 4>(s, job, strips, acc),
-        (2, 3) => blocked_strips::<S, 2, 3>(s, job, strips, acc),
+        (2, 2) => blocked_strips::<S, 2, 2>(s, job, strips, acc),
         _ => blocked_strips::<S, 1, 1>(s, job, strips, acc),
     }
 }

@@ -31,7 +31,7 @@ pub trait Simd: Copy + Send + Sync + 'static {
     /// Sixteen lanes.
     type V: Copy;
     /// The tile of products that fits into the registers: rows of x and rows of weights. 1 x 1,
-    /// 2 x 3 or 4 x 4.
+    /// 2 x 2 or 4 x 4.
     const TILE: (usize, usize);
 
     /// Runs a kernel in a function compiled for this instruction set.
@@ -252,7 +252,7 @@ macro_rules! proven {
 #[cfg(target_arch = "x86_64")]
 impl Simd for Avx2 {
     type V = [__m256; 2];
-    const TILE: (usize, usize) = (2, 3);
+    const TILE: (usize, usize) = (2, 2);
 
     #[inline(always)]
     fn call<K: Kernel>(self, kernel: K) -> K::Out {
