@@ -4,8 +4,9 @@
 
 mod bandwidth;
 
+use bandwidth::Memory;
 use criterion::{Criterion, Throughput};
-use ridgepoint::backend::cpu::{CpuBackend, KvCache, Matrix, Tensor};
+use ridgepoint::backend::cpu::{CpuBackend, InstructionSet, KvCache, Matrix, Tensor};
 use ridgepoint::backend::{Backend, Batch, Epilogue, Heads, KvShape, PAGE_SIZE, PageId, Phase};
 use ridgepoint::request::TokenId;
 use ridgepoint::tensor::{Dtype, HostTensor};
@@ -20,13 +21,15 @@ enum Floor {
     Bytes(usize),
     /// Multiply-adds of an iteration; no floor is measured for them.
     Macs(usize),
+    /// Rows of a whole model's step.
+    Rows(usize),
 }
 
 struct Bench {
     criterion: Criterion,
     backend: CpuBackend,
-    /// Bytes a second that all threads together read.
-    bandwidth: f64,
+    /// More than the caches hold; its reading is the measure of memory bandwidth.
+    memory: Memory,
 }
 
 fn main() -> Result {
@@ -37,13 +40,13 @@ fn main() -> Result {
         .without_plots()
         .configure_from_args();
     let backend = CpuBackend::new();
-    let bandwidth = bandwidth::read_bandwidth();
-    println!("{}; reads {:.1} GB/s", backend.describe(), bandwidth / 1e9);
-    let mut bench = Bench { criterion, backend, bandwidth };
+    let mut bench = Bench { criterion, backend, memory: Memory::new() };
+    println!("{}; reads {:.1} GB/s", backend.describe(), bench.memory.bandwidth() / 1e9);
     gemm_decode(&mut bench)?;
     gemm_prefill(&mut bench)?;
     attention(&mut bench)?;
     rows(&mut bench)?;
+    small_model(&mut bench)?;
     bench.criterion.final_summary();
     Ok(())
 }
@@ -51,11 +54,12 @@ fn main() -> Result {
 impl Bench {
     /// Times `op` and prints the best iteration beside its floor.
     fn run(&mut self, name: &str, floor: Floor, mut op: impl FnMut() -> Result) {
+        let before = if matches!(floor, Floor::Bytes(_)) { self.memory.bandwidth() } else { 0.0 };
         let best = Cell::new(f64::INFINITY);
         let mut group = self.criterion.benchmark_group("cpu");
         group.throughput(match floor {
             Floor::Bytes(n) => Throughput::Bytes(n as u64),
-            Floor::Macs(n) => Throughput::Elements(n as u64),
+            Floor::Macs(n) | Floor::Rows(n) => Throughput::Elements(n as u64),
         });
         group.bench_function(name, |bencher| {
             bencher.iter_custom(|iterations| {
@@ -77,11 +81,15 @@ impl Bench {
         }
         match floor {
             Floor::Bytes(n) => {
-                let rate = n as f64 / seconds;
-                let share = 100.0 * rate / self.bandwidth;
-                println!("{name}: {:.1} GB/s, {share:.0} % of measured bandwidth", rate / 1e9);
+                let rate = n as f64 / seconds / 1e9;
+                let bandwidth = before.max(self.memory.bandwidth()) / 1e9;
+                let share = 100.0 * rate / bandwidth;
+                println!(
+                    "{name}: {rate:.1} GB/s, {share:.0} % of the {bandwidth:.1} GB/s measured"
+                );
             }
             Floor::Macs(n) => println!("{name}: {:.1} GMAC/s", n as f64 / seconds / 1e9),
+            Floor::Rows(n) => println!("{name}: {:.0} rows/s", n as f64 / seconds),
         }
     }
 }
@@ -92,12 +100,10 @@ fn values(n: usize) -> Vec<f32> {
 }
 
 fn bf16_matrix(backend: &CpuBackend, n: usize, k: usize) -> ridgepoint::error::Result<Matrix> {
-    let bytes: Vec<u8> = values(1 << 16)
-        .into_iter()
-        .cycle()
-        .take(n * k)
-        .flat_map(|x| half::bf16::from_f32(x).to_le_bytes())
-        .collect();
+    let pattern: Vec<u8> =
+        values(8_191).into_iter().flat_map(|x| half::bf16::from_f32(x).to_le_bytes()).collect();
+    let mut bytes = pattern.repeat((n * k * 2).div_ceil(pattern.len()));
+    bytes.truncate(n * k * 2);
     backend.matrix(vec![HostTensor::new("w", Dtype::Bf16, vec![n, k], bytes.into())])
 }
 
@@ -129,15 +135,30 @@ fn gemm_decode(bench: &mut Bench) -> Result {
 }
 
 fn gemm_prefill(bench: &mut Bench) -> Result {
-    let backend = bench.backend;
+    let best = bench.backend;
     for (m, n, k) in [(512, 4_096, 4_096), (512, 1_280, 256), (32, 4_096, 4_096)] {
-        let weight = bf16_matrix(&backend, n, k)?;
-        let x = tensor(&backend, m, k)?;
-        let mut out = backend.tensor(m, n / 2)?;
-        bench.run(&format!("gemm_prefill_bf16_m{m}_n{n}_k{k}"), Floor::Macs(m * n * k), || {
-            backend.gemm(Phase::Prefill, &x, &weight, Epilogue::SwiGlu, &mut out)
-        });
+        gemm_many(bench, best, &format!("gemm_prefill_bf16_m{m}_n{n}_k{k}"), (m, n, k))?;
     }
+    // The portable set, first in the list, is for reference only.
+    for set in InstructionSet::available().into_iter().skip(1) {
+        let name = format!("gemm_prefill_bf16_in_cache_{set}");
+        gemm_many(bench, CpuBackend::with(set), &name, (64, 128, 512))?;
+    }
+    Ok(())
+}
+
+fn gemm_many(
+    bench: &mut Bench,
+    backend: CpuBackend,
+    name: &str,
+    (m, n, k): (usize, usize, usize),
+) -> Result {
+    let weight = bf16_matrix(&backend, n, k)?;
+    let x = tensor(&backend, m, k)?;
+    let mut out = backend.tensor(m, n / 2)?;
+    bench.run(name, Floor::Macs(m * n * k), || {
+        backend.gemm(Phase::Prefill, &x, &weight, Epilogue::SwiGlu, &mut out)
+    });
     Ok(())
 }
 
@@ -177,9 +198,9 @@ fn attention(bench: &mut Bench) -> Result {
     bench.run("attention_decode_f32_8x2048", Floor::Bytes(bytes), || {
         backend.attention(&batch, 0, None, &query, &kv, &mut out)
     });
-    let (batch, query, kv, mut out) = attention_case(&backend, Phase::Prefill, 1, 512, len)?;
-    let macs = 2 * 32 * 128 * (0..512).map(|row| len - row).sum::<usize>();
-    bench.run("attention_prefill_f32_512_of_2048", Floor::Macs(macs), || {
+    let (batch, query, kv, mut out) = attention_case(&backend, Phase::Prefill, 1, 128, len)?;
+    let macs = 2 * 32 * 128 * (0..128).map(|row| len - row).sum::<usize>();
+    bench.run("attention_prefill_f32_128_of_2048", Floor::Macs(macs), || {
         backend.attention(&batch, 0, None, &query, &kv, &mut out)
     });
     Ok(())
@@ -201,5 +222,59 @@ fn rows(bench: &mut Bench) -> Result {
     bench.run("rmsnorm", Floor::Bytes(rows * width * 8), || {
         backend.rmsnorm(&x, &weight, 1e-5, &mut out)
     });
+    Ok(())
+}
+
+/// The ops of one decode step of a model of three million parameters, which lie in the cache: four
+/// layers of width 256, heads 4/2 of 64, intermediate 640, 2,048 tokens; contexts of 128.
+fn small_model(bench: &mut Bench) -> Result {
+    let backend = bench.backend;
+    let heads = Heads { query: 4, kv: 2, dim: 64 };
+    let (width, inner, vocab, layers, context) = (256, 640, 2_048, 4, 128);
+    let qkv_weight = bf16_matrix(&backend, heads.qkv_width(), width)?;
+    let out_weight = bf16_matrix(&backend, width, width)?;
+    let gate_up = bf16_matrix(&backend, 2 * inner, width)?;
+    let down = bf16_matrix(&backend, width, inner)?;
+    let head = bf16_matrix(&backend, vocab, width)?;
+    let norm = backend.vector(&[HostTensor::from_f32("w", vec![width], &values(width))])?;
+    let rope = backend.rope_table(&[0.01; 32], context)?;
+    for rows in [1, 32] {
+        let pages = context / PAGE_SIZE;
+        let shape = KvShape { layers, pages: rows * pages, heads, dtype: Dtype::F32 };
+        let mut kv = backend.kv_cache(shape)?;
+        let mut batch = Batch::new(Phase::Decode);
+        for row in 0..rows {
+            let pages: Vec<PageId> =
+                (row * pages..(row + 1) * pages).map(|p| PageId(p as u32)).collect();
+            batch.push(context - 1, &[TokenId(row as u32)], &pages);
+        }
+        let t = |width| backend.tensor(rows, width);
+        let (mut x, mut normed, mut qkv, mut query, mut mixed, mut inside, mut logits) = (
+            t(width)?,
+            t(width)?,
+            t(heads.qkv_width())?,
+            t(width)?,
+            t(width)?,
+            t(inner)?,
+            t(vocab)?,
+        );
+        let phase = Phase::Decode;
+        bench.run(&format!("small_model_step_m{rows}"), Floor::Rows(rows), || {
+            let b = &backend;
+            b.embed(&batch.tokens, &head, &mut x)?;
+            for layer in 0..layers {
+                b.rmsnorm(&x, &norm, 1e-5, &mut normed)?;
+                b.gemm(phase, &normed, &qkv_weight, Epilogue::Store, &mut qkv)?;
+                b.rope_append(&batch, layer, &qkv, None, &rope, &mut query, &mut kv)?;
+                b.attention(&batch, layer, None, &query, &kv, &mut mixed)?;
+                b.gemm(phase, &mixed, &out_weight, Epilogue::Residual, &mut x)?;
+                b.rmsnorm(&x, &norm, 1e-5, &mut normed)?;
+                b.gemm(phase, &normed, &gate_up, Epilogue::SwiGlu, &mut inside)?;
+                b.gemm(phase, &inside, &down, Epilogue::Residual, &mut x)?;
+            }
+            b.rmsnorm(&x, &norm, 1e-5, &mut normed)?;
+            b.gemm(phase, &normed, &head, Epilogue::Store, &mut logits)
+        });
+    }
     Ok(())
 }

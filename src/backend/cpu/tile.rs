@@ -2,7 +2,8 @@
 //! them in registers.
 
 use super::simd::{LANES, Simd};
-use super::store::Element;
+use super::store::{Bf16, Element, F16, F32};
+use crate::tensor::Dtype;
 use std::ops::Range;
 
 /// The lanes of M x N products, weights as they are stored.
@@ -58,13 +59,22 @@ impl<const N: usize> Panel<N> {
 
     /// Sets row `i` to the blocks `k` of `bytes`, continued with zeros.
     #[inline(always)]
-    pub(super) fn convert<S: Simd, E: Element>(
+    pub(super) fn convert<S: Simd>(
         &mut self,
         s: S,
         i: usize,
-        bytes: &[u8],
+        (dtype, bytes): (Dtype, &[u8]),
         k: Range<usize>,
     ) {
+        match dtype {
+            Dtype::F32 => self.convert_from::<S, F32>(s, i, bytes, k),
+            Dtype::F16 => self.convert_from::<S, F16>(s, i, bytes, k),
+            Dtype::Bf16 => self.convert_from::<S, Bf16>(s, i, bytes, k),
+        }
+    }
+
+    #[inline(always)]
+    fn convert_from<S: Simd, E: Element>(&mut self, s: S, i: usize, bytes: &[u8], k: Range<usize>) {
         let (whole, rest) = E::split(bytes);
         let whole = &whole[k.start.min(whole.len())..k.end.min(whole.len())];
         for (to, from) in self.blocks.iter_mut().zip(whole) {
