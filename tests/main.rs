@@ -7,6 +7,7 @@ mod cli;
 mod common;
 mod config;
 mod engine;
+mod fuzz_corpus;
 mod kernels;
 mod ops;
 mod params;

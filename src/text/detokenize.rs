@@ -38,8 +38,6 @@ pub struct Detokenizer {
     sent: usize,
     /// Byte tokens at the end of the window that have not been given out.
     run: Vec<u8>,
-    /// The last token with text of its own, for the start of a window.
-    anchor: Option<TokenId>,
     /// How many U+FFFD the prompt's text ends with that the output may still turn into a character.
     echoed: usize,
     /// Whether the output has a token.
@@ -59,7 +57,6 @@ impl Detokenizer {
             done: 0,
             sent: 0,
             run: Vec::new(),
-            anchor: None,
             echoed: 0,
             started: false,
         };
@@ -75,7 +72,6 @@ impl Detokenizer {
             }
             wanted *= 4;
         };
-        this.find_anchor()?;
         this.done = this.window.len();
         this.sent = certain(&text);
         let bytes = this.trailing_bytes();
@@ -158,7 +154,6 @@ impl Detokenizer {
         let rest = &self.window[self.done..];
         let text = self.tokenizer.decode(rest)?;
         if !text.is_empty() {
-            self.anchor = Some(rest[rest.len() - 1]).filter(|_| rest.len() == 1).or(self.anchor);
             self.window.drain(..self.done);
             self.sent = text.len();
         }
@@ -174,23 +169,13 @@ impl Detokenizer {
         Ok(())
     }
 
-    /// Starts over with the anchor alone, whose text has been given out.
+    /// Starts over after a run of byte tokens: what follows must not join the run, but must not be
+    /// the first of the text either, so a word takes its place.
     fn restart(&mut self) -> Result<()> {
         self.window.clear();
-        self.window.extend(self.anchor);
+        self.window.extend(self.tokenizer.word());
         self.done = self.window.len();
         self.sent = self.tokenizer.decode(&self.window)?.len();
-        Ok(())
-    }
-
-    fn find_anchor(&mut self) -> Result<()> {
-        for &token in self.window.iter().rev() {
-            let is_text = self.tokenizer.piece(token) == Piece::Text;
-            if is_text && !self.tokenizer.decode(&[token])?.is_empty() {
-                self.anchor = Some(token);
-                break;
-            }
-        }
         Ok(())
     }
 

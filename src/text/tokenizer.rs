@@ -25,6 +25,8 @@ struct Inner {
     tokenizer: tokenizers::Tokenizer,
     /// By id.
     pieces: Vec<Piece>,
+    /// Some token that has text even where it is the first.
+    word: Option<TokenId>,
 }
 
 /// Text to tokens and back. Cheap to clone, and shared between threads.
@@ -69,7 +71,8 @@ impl Tokenizer {
             return Err(Error::invalid(path, "token ids", found, expected));
         }
         let pieces = pieces(&tokenizer, last.map_or(0, |(_, &id)| id as usize + 1));
-        Ok(Tokenizer(Arc::new(Inner { tokenizer, pieces })))
+        let word = word(&tokenizer, &pieces);
+        Ok(Tokenizer(Arc::new(Inner { tokenizer, pieces, word })))
     }
 
     /// The tokens of `text`; with `add_special` also those that the tokenizer's post-processor puts
@@ -107,6 +110,10 @@ impl Tokenizer {
     pub(super) fn piece(&self, id: TokenId) -> Piece {
         self.0.pieces.get(id.index()).copied().unwrap_or(Piece::Silent)
     }
+
+    pub(super) fn word(&self) -> Option<TokenId> {
+        self.0.word
+    }
 }
 
 fn pieces(tokenizer: &tokenizers::Tokenizer, ids: usize) -> Vec<Piece> {
@@ -119,6 +126,14 @@ fn pieces(tokenizer: &tokenizers::Tokenizer, ids: usize) -> Vec<Piece> {
         Some(_) => Piece::Text,
     };
     (0..ids).map(piece).collect()
+}
+
+fn word(tokenizer: &tokenizers::Tokenizer, pieces: &[Piece]) -> Option<TokenId> {
+    let has_text = |id: &u32| {
+        pieces[*id as usize] == Piece::Text
+            && tokenizer.decode(&[*id], true).is_ok_and(|text| !text.trim().is_empty())
+    };
+    (0..pieces.len() as u32).find(has_text).map(TokenId)
 }
 
 /// Whether the decoder joins byte tokens to characters.

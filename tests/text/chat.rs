@@ -1,3 +1,5 @@
+//! Chat templates against what transformers renders, and their own extras.
+
 use super::list;
 use crate::common::fixture;
 use ridgepoint::text::{ChatTemplate, Message, RenderOptions};

@@ -1,3 +1,5 @@
+//! Stop strings against a search in the whole text.
+
 use proptest::prelude::*;
 use ridgepoint::text::StopMatcher;
 

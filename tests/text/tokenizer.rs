@@ -1,3 +1,5 @@
+//! Encoding and decoding against transformers, and files that are refused.
+
 use super::{TOKENIZERS, ids, list, load};
 use crate::common::fixture;
 use ridgepoint::request::TokenId;

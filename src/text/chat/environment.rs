@@ -2,19 +2,23 @@
 
 use super::{methods, strftime, tojson};
 use minijinja::syntax::SyntaxConfig;
-use minijinja::value::Serde;
-use minijinja::{Environment, Error, ErrorKind, State, Value};
+use minijinja::value::{Serde, ValueKind};
+use minijinja::{Environment, Error, ErrorKind, State, Value, escape_formatter};
 use std::collections::BTreeMap;
 use std::io;
 
 /// The budget of one rendering. One step is an instruction or 64 bytes of text made, so this is
-/// well below a second and at most 128 MB.
-const STEPS_MAX: u64 = 2_000_000;
+/// below a second and at most 64 MB.
+const STEPS_MAX: u64 = 1_000_000;
 /// A longer prompt would exceed any context.
 const OUTPUT_BYTES_MAX: usize = 16 << 20;
 /// Nested loops and macro calls (those count several times).
 const RECURSION_MAX: usize = 150;
 const NAME: &str = "chat template";
+/// Lists can be nested as deep as the budget goes, and the engine drops and prints them by recursion,
+/// where no limit of its own holds. Three steps make a level, and a level takes up to 500 bytes of
+/// stack. Only what is used of it becomes memory.
+const STACK_BYTES: usize = 256 << 20;
 /// The variable that carries the time into `strftime_now`.
 const NOW: &str = "__now_unix_s";
 
@@ -36,6 +40,10 @@ pub(super) fn build(source: &str) -> Result<Environment<'static>, String> {
     environment.set_syntax(syntax.map_err(|error| error.to_string())?);
     environment.set_fuel(Some(STEPS_MAX));
     environment.set_recursion_limit(RECURSION_MAX);
+    environment.set_formatter(|output, state, value| {
+        weigh(state, value)?;
+        escape_formatter(output, state, value)
+    });
     environment.set_unknown_method_callback(methods::call);
     environment.add_filter("tojson", tojson::filter);
     environment.add_function("raise_exception", raise_exception);
@@ -51,6 +59,15 @@ pub(super) fn render(
     now: u64,
 ) -> Result<String, String> {
     context.set(NOW, &now);
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name(NAME.to_string()).stack_size(STACK_BYTES);
+        let thread = thread.spawn_scoped(scope, || render_here(environment, context));
+        let thread = thread.map_err(|error| format!("cannot start a thread: {error}"))?;
+        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+fn render_here(environment: &Environment<'_>, context: Context) -> Result<String, String> {
     let template = environment.get_template(NAME).map_err(explain)?;
     let mut output = Limited { bytes: Vec::new(), exceeded: false };
     let rendered = template.render_captured_to(Value::from(context.0), &mut output);
@@ -97,6 +114,27 @@ impl io::Write for Limited {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
+
+/// Takes what is in a list or map out of the budget before it is printed: `[x] * 10**12` and a list
+/// of itself, nested, are short to write and endless to print.
+fn weigh(state: &State, value: &Value) -> Result<(), Error> {
+    match value.kind() {
+        ValueKind::Seq | ValueKind::Iterable => {
+            for item in value.try_iter()?.checked() {
+                state.consume_fuel(1)?;
+                weigh(state, &item?)?;
+            }
+        }
+        ValueKind::Map => {
+            for key in value.try_iter()?.checked() {
+                state.consume_fuel(1)?;
+                weigh(state, &value.get_item(&key?)?)?;
+            }
+        }
+        _ => {}
+    }
+    Ok(())
 }
 
 /// How a template refuses its messages.
