@@ -3,8 +3,8 @@
 
 CARGO ?= cargo
 PYTHON ?= python3
-PROMPT ?= the old
-MAX_TOKENS ?= 64
+PROMPT ?= Once upon a time
+MAX_TOKENS ?= 300
 FUZZ_SECONDS ?= 60
 
 .DEFAULT_GOAL := help

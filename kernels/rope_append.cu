@@ -16,7 +16,7 @@
 // Grid: x = tokens, y = groups of heads. D / 4 lanes take a head and four dimensions each, two
 // neighbours and their two partners, so every access of a warp is to whole 32-byte sectors.
 //
-// Pinned by the row `rope_append` of the op tests.
+// Held by tests/kernels.rs: arguments, symbols, machine code. Nothing in the suite executes it yet.
 
 #include "common.cuh"
 #include "dtype.cuh"
