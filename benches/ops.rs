@@ -2,13 +2,15 @@
 //! memory over the bandwidth that the same run measures with the same number of threads.
 #![allow(clippy::print_stdout)] // the report
 
+mod bandwidth;
+
+use bandwidth::read_bandwidth;
 use criterion::{Criterion, Throughput};
 use ridgepoint::backend::cpu::{CpuBackend, InstructionSet, KvCache, Matrix, Tensor};
 use ridgepoint::backend::{Backend, Batch, Epilogue, Heads, KvShape, PAGE_SIZE, PageId, Phase};
 use ridgepoint::request::TokenId;
 use ridgepoint::tensor::{Dtype, HostTensor};
 use std::cell::Cell;
-use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 type Result = ridgepoint::error::Result<()>;
@@ -26,8 +28,6 @@ enum Floor {
 struct Bench {
     criterion: Criterion,
     backend: CpuBackend,
-    /// More than the caches hold; its reading is the measure of memory bandwidth.
-    memory: Vec<u64>,
 }
 
 fn main() -> Result {
@@ -38,8 +38,8 @@ fn main() -> Result {
         .without_plots()
         .configure_from_args();
     let backend = CpuBackend::new();
-    let mut bench = Bench { criterion, backend, memory: vec![1; 64 << 20] };
-    println!("{}; reads {:.1} GB/s", backend.describe(), bench.bandwidth() / 1e9);
+    println!("{}; reads {:.1} GB/s", backend.describe(), read_bandwidth() / 1e9);
+    let mut bench = Bench { criterion, backend };
     gemm_decode(&mut bench)?;
     gemm_prefill(&mut bench)?;
     attention(&mut bench)?;
@@ -52,7 +52,8 @@ fn main() -> Result {
 impl Bench {
     /// Times `op` and prints the best iteration beside its floor.
     fn run(&mut self, name: &str, floor: Floor, mut op: impl FnMut() -> Result) {
-        let before = if matches!(floor, Floor::Bytes(_)) { self.bandwidth() } else { 0.0 };
+        // Before and after, as other programs' use of the memory changes.
+        let before = if matches!(floor, Floor::Bytes(_)) { read_bandwidth() } else { 0.0 };
         let best = Cell::new(f64::INFINITY);
         let mut group = self.criterion.benchmark_group("cpu");
         group.throughput(match floor {
@@ -80,7 +81,7 @@ impl Bench {
         match floor {
             Floor::Bytes(n) => {
                 let rate = n as f64 / seconds / 1e9;
-                let bandwidth = before.max(self.bandwidth()) / 1e9;
+                let bandwidth = before.max(read_bandwidth()) / 1e9;
                 let share = 100.0 * rate / bandwidth;
                 println!(
                     "{name}: {rate:.1} GB/s, {share:.0} % of the {bandwidth:.1} GB/s measured"
@@ -89,31 +90,6 @@ impl Bench {
             Floor::Macs(n) => println!("{name}: {:.1} GMAC/s", n as f64 / seconds / 1e9),
             Floor::Rows(n) => println!("{name}: {:.0} rows/s", n as f64 / seconds),
         }
-    }
-
-    /// Bytes a second that as many threads as the backend uses read from memory: the best of four
-    /// passes. Taken right before and after what it is compared with, as other programs' use of
-    /// the memory changes.
-    fn bandwidth(&self) -> f64 {
-        let part = self.memory.len() / rayon::current_num_threads();
-        let pass = || {
-            let start = Instant::now();
-            std::thread::scope(|scope| {
-                for part in self.memory.chunks(part) {
-                    scope.spawn(move || {
-                        let mut sums = [0u64; 16];
-                        for line in part.as_chunks::<16>().0 {
-                            for (sum, x) in sums.iter_mut().zip(line) {
-                                *sum ^= x;
-                            }
-                        }
-                        black_box(sums);
-                    });
-                }
-            });
-            (self.memory.len() * 8) as f64 / start.elapsed().as_secs_f64()
-        };
-        (0..4).map(|_| pass()).fold(0.0, f64::max)
     }
 }
 

@@ -1,2 +1,9 @@
 //! The command line: parse, dispatch, exit code.
-fn main() {}
+
+use clap::Parser;
+use ridgepoint::cli::{args::Cli, run};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    run(Cli::parse())
+}

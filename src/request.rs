@@ -21,15 +21,14 @@ impl TokenId {
 pub const LOGPROBS_MAX: u32 = 64;
 /// The most entries of [`SamplingParams::logit_bias`].
 pub const LOGIT_BIAS_MAX: usize = 1024;
-/// The most stop strings of a request, and the most bytes of each.
+/// The most stop strings of a request.
 pub const STOP_MAX: usize = 64;
 /// The most bytes of one stop string.
 pub const STOP_BYTES_MAX: usize = 1024;
 
 /// How the next token is drawn from the logits. The order of operations is defined in
 /// [`crate::sample`].
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct SamplingParams {
     /// 0 takes the largest logit; above 0 the logits are divided by it and a token is drawn.
     pub temperature: f32,
@@ -134,6 +133,43 @@ pub struct Request {
     pub stop_tokens: Vec<TokenId>,
 }
 
+impl Request {
+    /// Checks the request against the model's vocabulary and the engine's context.
+    ///
+    /// # Errors
+    /// [`Error::Request`] naming the field, what was found and what was expected.
+    pub fn validate(&self, vocab_size: usize, context: usize) -> Result<()> {
+        let refuse = |message: String| Err(Error::Request(message));
+        if self.prompt.is_empty() {
+            return refuse("the prompt is empty, expected at least one token".to_string());
+        }
+        if self.prompt.len() >= context {
+            return refuse(format!(
+                "the prompt has {} tokens, but the context holds {context} and must leave room for \
+                 one more",
+                self.prompt.len()
+            ));
+        }
+        if let Some(id) = self.prompt.iter().find(|id| id.index() >= vocab_size) {
+            return refuse(format!(
+                "the prompt holds token {}, but the vocabulary has {vocab_size} tokens",
+                id.0
+            ));
+        }
+        if self.max_tokens == 0 {
+            return refuse("max_tokens is 0, expected at least 1".to_string());
+        }
+        if self.stop.len() > STOP_MAX {
+            return refuse(format!("{} stop strings, at most {STOP_MAX}", self.stop.len()));
+        }
+        if let Some(stop) = self.stop.iter().find(|s| s.is_empty() || s.len() > STOP_BYTES_MAX) {
+            let bytes = stop.len();
+            return refuse(format!("a stop string of {bytes} bytes, expected 1..{STOP_BYTES_MAX}"));
+        }
+        self.sampling.validate(vocab_size)
+    }
+}
+
 /// Log-probabilities at one position, natural logarithm, of the raw logits.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct TokenLogprobs {
@@ -157,20 +193,4 @@ pub enum FinishReason {
     Cancelled,
     /// The request failed.
     Error,
-}
-
-/// What a request produces, in order: any number of tokens, then exactly one end.
-#[derive(Debug)]
-pub enum Event {
-    /// A token was drawn.
-    Token {
-        /// The token.
-        id: TokenId,
-        /// Log-probabilities, if they were asked for.
-        logprobs: Option<TokenLogprobs>,
-    },
-    /// The request ended as it should.
-    Finished(FinishReason),
-    /// The request ended by an error.
-    Failed(Error),
 }

@@ -1,4 +1,16 @@
 //! The one integration binary. Modules mirror `src` and `kernels`.
 #![allow(clippy::unwrap_used)] // in a test, a panic is the report
 
+mod build_script;
+mod checkpoint;
+mod cli;
+mod common;
+mod config;
+mod engine;
+mod kernels;
 mod ops;
+mod params;
+mod reference;
+mod sample;
+mod text;
+mod tidy;

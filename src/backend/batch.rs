@@ -1,11 +1,9 @@
 //! The rows of one forward pass. A batch carries everything a forward needs; there is no global
 //! context beside it.
 
+use crate::kv::{PAGE_SIZE, PageId};
 use crate::request::TokenId;
 use std::ops::Range;
-
-/// Tokens of one KV page.
-pub const PAGE_SIZE: usize = 64;
 
 /// The most rows of one sequence in a batch of the decode family.
 pub const DECODE_ROWS_MAX: usize = 8;
@@ -18,10 +16,6 @@ pub enum Phase {
     /// Generated tokens: few rows of each sequence, bound by memory bandwidth.
     Decode,
 }
-
-/// A page of the KV pool; the same number in every layer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct PageId(pub u32);
 
 /// The rows of one sequence: consecutive positions, all of whose keys and values up to the last
 /// row are in `pages` once the rows have been appended.

@@ -15,12 +15,14 @@
 
 pub mod batch;
 pub mod cpu;
+pub mod cuda;
 
-pub use batch::{Batch, DECODE_ROWS_MAX, PAGE_SIZE, PageId, Phase, Span};
+pub use crate::kv::{PAGE_SIZE, PageId};
+pub use crate::sample::{SampleRow, Sampled};
+pub use batch::{Batch, DECODE_ROWS_MAX, Phase, Span};
 
 use crate::error::Result;
 use crate::request::TokenId;
-use crate::sample::{SampleRow, Sampled};
 use crate::tensor::{Dtype, HostTensor};
 
 /// Head counts of attention. Query head `h` reads key/value head `h / (query_heads / kv_heads)`.

@@ -1,0 +1,66 @@
+# Everything this project does, by name. `make` alone lists the targets. `make demo` and
+# `make test` need Rust, g++ and python3 and fetch the rest themselves.
+
+CARGO ?= cargo
+PYTHON ?= python3
+PROMPT ?= the old
+MAX_TOKENS ?= 64
+FUZZ_SECONDS ?= 60
+
+MODEL_VENV := target/venv-model
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check bench bundle toolkit params model fixtures fuzz clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: toolkit ## build, then generate text with the model that is shipped
+	$(CARGO) build --release
+	target/release/ridgepoint generate --prompt "$(PROMPT)" --max-tokens $(MAX_TOKENS)
+
+test: toolkit ## the whole suite
+	$(CARGO) test --release
+
+check: toolkit ## what must pass before a commit: format, lints, both feature sets, tests, docs
+	$(CARGO) fmt --check
+	$(CARGO) clippy --release --all-targets -- -D warnings
+	RUSTFLAGS= $(CARGO) check --release --no-default-features
+	$(CARGO) test --release
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --no-deps
+
+bench: toolkit ## the benchmarks
+	$(CARGO) bench
+
+bundle: export PROMPT := $(PROMPT)
+bundle: export MAX_TOKENS := $(MAX_TOKENS)
+bundle: toolkit ## tests, benchmarks and demo as one folder to carry to a machine with a GPU
+	CARGO=$(CARGO) $(PYTHON) tools/bundle.py
+
+toolkit: ## nvcc and libclang into .toolkit/, where the machine has none
+	@tools/toolkit.sh
+
+params: toolkit ## write src/backend/cuda/params.rs anew from kernels/params.h
+	RIDGEPOINT_BLESS=1 $(CARGO) test --release --test suite params::
+
+model: $(MODEL_VENV)/complete ## train the shipped models again
+	$(MODEL_VENV)/bin/python models/train.py
+
+fixtures: $(MODEL_VENV)/complete ## make the test fixtures again from the reference implementation
+	$(MODEL_VENV)/bin/python tests/fixtures/make_fixtures.py
+
+$(MODEL_VENV)/complete: models/requirements.txt
+	$(PYTHON) -m venv $(MODEL_VENV)
+	$(MODEL_VENV)/bin/python -m pip install --quiet -r $<
+	@touch $@
+
+fuzz: ## FUZZ_SECONDS of each fuzz target; needs cargo-fuzz and a nightly Rust
+	@$(CARGO) +nightly fuzz --version >/dev/null 2>&1 || { echo "make fuzz: needs a nightly Rust \
+	and cargo-fuzz: rustup toolchain install nightly && cargo install cargo-fuzz" >&2; exit 1; }
+	for target in $$($(CARGO) +nightly fuzz list); do \
+	    $(CARGO) +nightly fuzz run $$target -- -max_total_time=$(FUZZ_SECONDS) || exit 1; \
+	done
+
+clean: ## remove what was built; the toolkit stays, `rm -r .toolkit` removes it
+	$(CARGO) clean
+	rm -rf bundle

@@ -1,0 +1,182 @@
+//! A whole model on the CPU: a dummy checkpoint of 317 M parameters (634 MB of bf16, larger than the
+//! caches), loaded as a user's would be. Prints the share of the measured memory bandwidth that
+//! decode at batch 1 reaches, the rate of a prefill, and peak memory against the weights.
+#![allow(clippy::print_stdout)] // the report
+
+mod bandwidth;
+
+use criterion::{Criterion, Throughput};
+use ridgepoint::backend::cpu::{CpuBackend, KvCache};
+use ridgepoint::backend::{Backend, Batch, PageId, Phase};
+use ridgepoint::error::{Error, Result};
+use ridgepoint::load::Checkpoint;
+use ridgepoint::model::{Decoder, Limits, ModelConfig};
+use ridgepoint::request::TokenId;
+use serde_json::{Map, Value, json};
+use std::fs::{self, File};
+use std::io::{BufWriter, Write};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+const HIDDEN: usize = 1024;
+const INNER: usize = 4096;
+const LAYERS: usize = 16;
+const VOCAB: usize = 32_000;
+const CONTEXT: usize = 1024;
+/// Rows of the prefill.
+const ROWS: usize = 512;
+
+fn main() -> Result<()> {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    write_checkpoint(dir.path()).map_err(Error::io(dir.path(), "cannot write"))?;
+    let before = peak_bytes();
+    let started = Instant::now();
+    let (mut decoder, mut kv) = load(dir.path())?;
+    println!("load: {:.3} s", started.elapsed().as_secs_f64());
+    let weights = Checkpoint::open(dir.path())?.bytes() as f64;
+    prefill(&mut decoder, &mut kv)?;
+    decode_step(&mut decoder, &mut kv)?;
+    if let (Some(before), Some(after)) = (before, peak_bytes()) {
+        let used = (after - before) as f64;
+        println!("peak memory: {:.0} MB, {:.3} of the weights", used / 1e6, used / weights);
+    }
+    let bandwidth = bandwidth::read_bandwidth();
+    println!("{}; reads {:.1} GB/s", decoder.backend().describe(), bandwidth / 1e9);
+    let mut criterion = Criterion::default()
+        .sample_size(10)
+        .warm_up_time(Duration::from_millis(500))
+        .measurement_time(Duration::from_secs(4))
+        .without_plots()
+        .configure_from_args();
+    // The embedding is read for one row only; the head is read whole.
+    let bytes = weights - (VOCAB * HIDDEN * 2) as f64;
+    let mut group = criterion.benchmark_group("model_317m_bf16");
+    group.throughput(Throughput::Bytes(bytes as u64));
+    let best = timed(&mut group, "decode_m1", || decode_step(&mut decoder, &mut kv));
+    if let Some(seconds) = best {
+        let rate = bytes / seconds;
+        println!(
+            "decode_m1: {:.1} tok/s, {:.1} GB/s, {:.0} % of measured bandwidth",
+            1.0 / seconds,
+            rate / 1e9,
+            100.0 * rate / bandwidth
+        );
+    }
+    group.throughput(Throughput::Elements(ROWS as u64));
+    let best = timed(&mut group, "prefill_512", || prefill(&mut decoder, &mut kv));
+    if let Some(seconds) = best {
+        println!("prefill_512: {:.0} tok/s", ROWS as f64 / seconds);
+    }
+    group.finish();
+    Ok(())
+}
+
+/// Runs one benchmark; the best time of an iteration in seconds, or `None` if a filter left it out.
+fn timed(
+    group: &mut criterion::BenchmarkGroup<'_, criterion::measurement::WallTime>,
+    name: &str,
+    mut step: impl FnMut() -> Result<()>,
+) -> Option<f64> {
+    let mut best: Option<f64> = None;
+    group.bench_function(name, |bencher| {
+        bencher.iter_custom(|iterations| {
+            let mut total = Duration::ZERO;
+            for _ in 0..iterations {
+                let started = Instant::now();
+                step().expect("the CPU does not fail");
+                let time = started.elapsed();
+                best = Some(best.unwrap_or(f64::INFINITY).min(time.as_secs_f64()));
+                total += time;
+            }
+            total
+        });
+    });
+    best
+}
+
+fn load(dir: &Path) -> Result<(Decoder<CpuBackend>, KvCache)> {
+    let config = ModelConfig::load(dir)?;
+    let checkpoint = Checkpoint::open(dir)?;
+    let limits = Limits { rows: ROWS, logit_rows: 1, context: CONTEXT };
+    let decoder = Decoder::load(CpuBackend::new(), config, &checkpoint, limits)?;
+    let kv = decoder.kv_cache(CONTEXT.div_ceil(64))?;
+    Ok((decoder, kv))
+}
+
+fn pages() -> Vec<PageId> {
+    (0..CONTEXT.div_ceil(64) as u32).map(PageId).collect()
+}
+
+fn prefill(decoder: &mut Decoder<CpuBackend>, kv: &mut KvCache) -> Result<()> {
+    let tokens: Vec<TokenId> = (0..ROWS as u32).map(TokenId).collect();
+    let mut batch = Batch::new(Phase::Prefill);
+    batch.push(0, &tokens, &pages());
+    batch.logit_rows.push(ROWS - 1);
+    decoder.forward(&batch, kv)
+}
+
+fn decode_step(decoder: &mut Decoder<CpuBackend>, kv: &mut KvCache) -> Result<()> {
+    let mut batch = Batch::new(Phase::Decode);
+    batch.push(ROWS, &[TokenId(7)], &pages());
+    batch.logit_rows.push(0);
+    decoder.forward(&batch, kv)
+}
+
+/// The most memory this process has held, where the system says so.
+fn peak_bytes() -> Option<u64> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
+    line.split_whitespace().nth(1)?.parse::<u64>().ok().map(|kib| kib * 1024)
+}
+
+/// A Llama of this size with small weights that differ.
+fn write_checkpoint(dir: &Path) -> std::io::Result<()> {
+    let config = json!({
+        "architectures": ["LlamaForCausalLM"], "vocab_size": VOCAB, "hidden_size": HIDDEN,
+        "intermediate_size": INNER, "num_hidden_layers": LAYERS, "num_attention_heads": 16,
+        "num_key_value_heads": 8, "max_position_embeddings": CONTEXT,
+    });
+    fs::write(dir.join("config.json"), config.to_string())?;
+    let mut tensors = vec![
+        ("model.embed_tokens.weight".to_string(), vec![VOCAB, HIDDEN]),
+        ("lm_head.weight".to_string(), vec![VOCAB, HIDDEN]),
+        ("model.norm.weight".to_string(), vec![HIDDEN]),
+    ];
+    for layer in 0..LAYERS {
+        for (part, shape) in [
+            ("input_layernorm", vec![HIDDEN]),
+            ("post_attention_layernorm", vec![HIDDEN]),
+            ("self_attn.q_proj", vec![HIDDEN, HIDDEN]),
+            ("self_attn.k_proj", vec![HIDDEN / 2, HIDDEN]),
+            ("self_attn.v_proj", vec![HIDDEN / 2, HIDDEN]),
+            ("self_attn.o_proj", vec![HIDDEN, HIDDEN]),
+            ("mlp.gate_proj", vec![INNER, HIDDEN]),
+            ("mlp.up_proj", vec![INNER, HIDDEN]),
+            ("mlp.down_proj", vec![HIDDEN, INNER]),
+        ] {
+            tensors.push((format!("model.layers.{layer}.{part}.weight"), shape));
+        }
+    }
+    let (mut header, mut end) = (Map::new(), 0);
+    for (name, shape) in &tensors {
+        let start = end;
+        end += 2 * shape.iter().product::<usize>();
+        let entry = json!({"dtype": "BF16", "shape": shape, "data_offsets": [start, end]});
+        header.insert(name.clone(), entry);
+    }
+    let header = Value::Object(header).to_string();
+    let mut file = BufWriter::new(File::create(dir.join("model.safetensors"))?);
+    file.write_all(&(header.len() as u64).to_le_bytes())?;
+    file.write_all(header.as_bytes())?;
+    let block: Vec<u8> = (0..1u32 << 19)
+        .map(|i| (i.wrapping_mul(2_654_435_761) >> 20) as f32 / 4096.0 - 0.5)
+        .flat_map(|x| half::bf16::from_f32(x * 0.05).to_le_bytes())
+        .collect();
+    let mut left = end;
+    while left > 0 {
+        let part = left.min(block.len());
+        file.write_all(&block[..part])?;
+        left -= part;
+    }
+    file.flush()
+}

@@ -1,0 +1,136 @@
+// Launch arguments of every kernel and the constants that host and device share: the one
+// definition of both. Plain C with <stdint.h> alone, because three compilers read it: nvcc for the
+// kernels, libclang for `make params`, which writes src/backend/cuda/params.rs, and a C compiler
+// in anyone's binding.
+//
+// Each kernel takes exactly one of these structs, by value. The driver checks neither the number
+// nor the order nor the type of launch arguments, so a struct whose size and offsets both sides
+// assert is the only argument list that cannot be got wrong in silence.
+
+#ifndef RIDGEPOINT_PARAMS_H
+#define RIDGEPOINT_PARAMS_H
+
+#include <stdint.h>
+
+// A device address. The host never dereferences one, so there it is a plain number.
+#ifdef __CUDACC__
+#define DEVICE_PTR(T) T *
+#else
+#define DEVICE_PTR(T) uint64_t
+#endif
+
+/// Tokens in one page of the KV cache.
+static const uint32_t KV_PAGE_TOKENS = 64;
+
+/// Elements of bf16 in the 16 bytes that a thread loads or stores at once. Rows whose length the
+/// kernels take in vectors must be a multiple of it.
+static const uint32_t BF16_VECTOR = 8;
+
+/// What stands in `RopeAppendParams::slots` for a row whose keys and values are not kept, such as
+/// one that pads a batch to the size of a captured graph.
+static const uint32_t KV_NO_SLOT = 0xffffffff;
+
+/// Threads in a block of `embed`. One thread copies one vector, so a row takes
+/// `ceil(hidden / (EMBED_THREADS * BF16_VECTOR))` blocks along y and the tokens lie along x.
+static const uint32_t EMBED_THREADS = 128;
+
+/// Threads in a block of `rmsnorm`, which takes one row. Part of the order in which squares are
+/// summed, so another number gives other bits.
+static const uint32_t RMSNORM_THREADS = 256;
+
+/// Threads in a block of `rope_append`. A head takes `head_dim / 4` of them, so
+/// `ceil(heads / (ROPE_APPEND_THREADS / (head_dim / 4)))` blocks lie along y, where `heads` counts
+/// query, key and value heads, and the tokens lie along x.
+static const uint32_t ROPE_APPEND_THREADS = 128;
+
+/// Threads in a block of `silu_mul`. One thread makes one vector of the output, so a row takes
+/// `ceil(intermediate / (SILU_MUL_THREADS * BF16_VECTOR))` blocks along y and the rows lie along x.
+static const uint32_t SILU_MUL_THREADS = 128;
+
+/// Arguments of `embed`: rows of the embedding table, picked by token id.
+typedef struct EmbedParams {
+    /// Embedding table, bf16 `[vocab, hidden]`.
+    DEVICE_PTR(const uint16_t) table;
+    /// Token ids, `[tokens]`, each below `vocab`.
+    DEVICE_PTR(const uint32_t) token_ids;
+    /// Hidden states, bf16 `[tokens, hidden]`, written whole.
+    DEVICE_PTR(uint16_t) out;
+    /// Rows to write: the x size of the grid.
+    uint32_t tokens;
+    /// Elements in a row, a multiple of `BF16_VECTOR`.
+    uint32_t hidden;
+    /// Rows of the table. A token id at or above it stops the kernel with a trap.
+    uint32_t vocab;
+    /// Keeps the size a multiple of 8 without implicit padding. Zero.
+    uint32_t reserved;
+} EmbedParams;
+
+/// Arguments of `rmsnorm`: adds to the residual stream and normalises the sum.
+typedef struct RmsNormParams {
+    /// What is added, bf16 `[rows, hidden]`.
+    DEVICE_PTR(const uint16_t) input;
+    /// The residual stream, bf16 `[rows, hidden]`, which the sum replaces. Null: no sum, `input`
+    /// itself is normalised.
+    DEVICE_PTR(uint16_t) residual;
+    /// Weight of the norm, bf16 `[hidden]`.
+    DEVICE_PTR(const uint16_t) gamma;
+    /// Normalised rows, bf16 `[rows, hidden]`. May be `input`.
+    DEVICE_PTR(uint16_t) out;
+    /// Rows: the x size of the grid.
+    uint32_t rows;
+    /// Elements in a row, a multiple of `BF16_VECTOR`. The launch gives twice as many bytes of
+    /// dynamic shared memory.
+    uint32_t hidden;
+    /// Added to the mean of squares before the root.
+    float epsilon;
+    /// Keeps the size a multiple of 8 without implicit padding. Zero.
+    uint32_t reserved;
+} RmsNormParams;
+
+/// Arguments of `rope_append`: finishes queries and keys and puts keys and values into the cache.
+/// `heads` below is `q_heads + 2 * kv_heads`: queries first, then keys, then values.
+typedef struct RopeAppendParams {
+    /// Output of the projection, bf16 `[tokens, heads, head_dim]`.
+    DEVICE_PTR(const uint16_t) qkv;
+    /// Bias of the projection, bf16 `[heads, head_dim]`, or null.
+    DEVICE_PTR(const uint16_t) bias;
+    /// Weight of the norm over each query head, bf16 `[head_dim]`. Null: no norm, for keys too.
+    DEVICE_PTR(const uint16_t) q_gamma;
+    /// Weight of the norm over each key head, bf16 `[head_dim]`. Null exactly where `q_gamma` is.
+    DEVICE_PTR(const uint16_t) k_gamma;
+    /// Cosine and sine side by side, f32 `[positions, head_dim / 2, 2]`.
+    DEVICE_PTR(const float) cos_sin;
+    /// Position of each token in its sequence, `[tokens]`, each a row of `cos_sin`.
+    DEVICE_PTR(const uint32_t) positions;
+    /// Place of each token in the cache, `[tokens]`: page times `KV_PAGE_TOKENS` plus the slot in
+    /// it, or `KV_NO_SLOT`.
+    DEVICE_PTR(const uint32_t) slots;
+    /// Rotated queries, bf16 `[tokens, q_heads, head_dim]`, written whole.
+    DEVICE_PTR(uint16_t) q_out;
+    /// Keys of this layer, bf16 `[pages, kv_heads, KV_PAGE_TOKENS, head_dim]`, swizzled.
+    DEVICE_PTR(uint16_t) k_pages;
+    /// Values of this layer, laid out like the keys.
+    DEVICE_PTR(uint16_t) v_pages;
+    /// Tokens: the x size of the grid.
+    uint32_t tokens;
+    /// Query heads.
+    uint32_t q_heads;
+    /// Key heads, and as many value heads.
+    uint32_t kv_heads;
+    /// Added to the mean of squares before the root, where there is a norm.
+    float epsilon;
+} RopeAppendParams;
+
+/// Arguments of `silu_mul`: the gated activation of the feed-forward layer.
+typedef struct SiluMulParams {
+    /// Gate and up projections side by side, bf16 `[rows, 2, intermediate]`.
+    DEVICE_PTR(const uint16_t) gate_up;
+    /// `silu(gate) * up`, bf16 `[rows, intermediate]`, written whole.
+    DEVICE_PTR(uint16_t) out;
+    /// Rows: the x size of the grid.
+    uint32_t rows;
+    /// Elements in a row of the output, a multiple of `BF16_VECTOR`.
+    uint32_t intermediate;
+} SiluMulParams;
+
+#endif

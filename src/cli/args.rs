@@ -1,0 +1,215 @@
+//! The command line's grammar and help texts.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+/// `ridgepoint`.
+#[derive(Debug, Parser)]
+#[command(
+    name = "ridgepoint",
+    version,
+    about = "An LLM inference engine whose output depends on nothing but the request",
+    after_help = "Exit code: 0 for success, 2 for a mistake in what was given, 1 for a fault, \
+                  130 after an interrupt.",
+    max_term_width = 100
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Generate text from a prompt, a file of prompts, or in a chat
+    Generate(Box<GenerateArgs>),
+    /// Rate given text: negative log-likelihood of each token, and perplexity
+    Eval(EvalArgs),
+    /// List the GPU kernels in this binary with their registers, memory and code size
+    Kernels(KernelsArgs),
+}
+
+/// Where a model runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DeviceArg {
+    /// The best device that this build can use
+    Auto,
+    /// The processor
+    Cpu,
+    /// An NVIDIA GPU
+    Cuda,
+    /// The PTX simulator
+    Sim,
+}
+
+/// Options of every command that runs a model.
+#[derive(Debug, Args)]
+pub struct ModelArgs {
+    /// A model directory: config.json, safetensors weights, tokenizer.json [default: the small
+    /// story model that ships with the project]
+    #[arg(long, value_name = "DIR")]
+    pub model: Option<PathBuf>,
+    /// The device to run on
+    #[arg(long, value_enum, default_value = "auto")]
+    pub device: DeviceArg,
+    /// The most tokens of prompt and output together [default: what the prompts need, at most
+    /// the model's own limit]
+    #[arg(long, value_name = "N")]
+    pub context: Option<usize>,
+    /// Processor threads [default: one for each core]
+    #[arg(long, value_name = "N")]
+    pub threads: Option<usize>,
+    /// Print one JSON object for each result on stdout, and everything else on stderr
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `ridgepoint generate`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+        ridgepoint generate --prompt \"The fox\" --max-tokens 60\n  \
+        ridgepoint generate --model ./Llama-3.1-8B --prompt \"Once\" --temperature 0.8 --seed 7\n  \
+        ridgepoint generate --prompts requests.jsonl --json > results.jsonl\n  \
+        ridgepoint generate --chat --temperature 0.7\n\n\
+        A line of a --prompts file is an object: {\"id\"?, \"prompt\" | \"tokens\" | \"messages\", \
+        and any of max_tokens, temperature, top_k, top_p, min_p, repetition_penalty, \
+        frequency_penalty, presence_penalty, logit_bias, seed, logprobs, stop, ignore_eos}. \
+        What a line leaves out is taken from the command line. A bad line is reported and the \
+        others go on; the exit code is then 2.")]
+pub struct GenerateArgs {
+    /// The model and its device.
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// Where prompts come from.
+    #[command(flatten)]
+    pub source: SourceArgs,
+    /// A system message for --chat
+    #[arg(long, value_name = "TEXT", requires = "chat")]
+    pub system: Option<String>,
+    /// The most tokens to generate
+    #[arg(long, value_name = "N", default_value_t = 256)]
+    pub max_tokens: usize,
+    /// How tokens are drawn.
+    #[command(flatten)]
+    pub sampling: SamplingArgs,
+    /// End the output before this text; may be given several times
+    #[arg(long, value_name = "TEXT")]
+    pub stop: Vec<String>,
+    /// Go on past end-of-sequence tokens
+    #[arg(long)]
+    pub ignore_eos: bool,
+}
+
+/// Exactly one source of prompts.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub struct SourceArgs {
+    /// A prompt as text
+    #[arg(long, value_name = "TEXT")]
+    pub prompt: Option<String>,
+    /// A prompt as token ids
+    #[arg(long, value_name = "1,2,3", value_delimiter = ',')]
+    pub tokens: Option<Vec<u32>>,
+    /// A file of prompts, one JSON object a line; - reads standard input
+    #[arg(long, value_name = "FILE.jsonl")]
+    pub prompts: Option<PathBuf>,
+    /// Chat on the terminal, with the model's chat template
+    #[arg(long)]
+    pub chat: bool,
+}
+
+/// How tokens are drawn; the order of operations is in the documentation of `sample`.
+#[derive(Debug, Args)]
+pub struct SamplingArgs {
+    /// 0 takes the most probable token
+    #[arg(long, value_name = "T", default_value_t = 0.0)]
+    pub temperature: f32,
+    /// Draw from the N most probable tokens; 0 from all
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub top_k: u32,
+    /// Draw from the fewest tokens whose probability reaches P
+    #[arg(long, value_name = "P", default_value_t = 1.0)]
+    pub top_p: f32,
+    /// Draw from tokens at least P times as probable as the most probable one
+    #[arg(long, value_name = "P", default_value_t = 0.0)]
+    pub min_p: f32,
+    /// Divide positive and multiply negative logits of tokens that occurred
+    #[arg(long, value_name = "X", default_value_t = 1.0)]
+    pub repetition_penalty: f32,
+    /// Subtract X from a logit for each time its token was generated
+    #[arg(long, value_name = "X", default_value_t = 0.0, allow_negative_numbers = true)]
+    pub frequency_penalty: f32,
+    /// Subtract X from a logit if its token was generated
+    #[arg(long, value_name = "X", default_value_t = 0.0, allow_negative_numbers = true)]
+    pub presence_penalty: f32,
+    /// Add X to the logit of token ID; may be given several times
+    #[arg(long, value_name = "ID:X", value_parser = parse_bias)]
+    pub logit_bias: Vec<(u32, f32)>,
+    /// The seed of the noise; equal seeds give equal output
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub seed: u64,
+    /// Report log-probabilities of each token and of the N most probable ones
+    #[arg(long, value_name = "N")]
+    pub logprobs: Option<u32>,
+}
+
+fn parse_bias(text: &str) -> Result<(u32, f32), String> {
+    let (id, bias) = text.split_once(':').ok_or("expected ID:X, for example 15:-2.5")?;
+    let id = id.parse().map_err(|e| format!("token id {id:?}: {e}"))?;
+    let bias = bias.parse().map_err(|e| format!("bias {bias:?}: {e}"))?;
+    Ok((id, bias))
+}
+
+/// `ridgepoint eval`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+        ridgepoint eval --text models/heldout.txt\n  \
+        ridgepoint eval --model ./Qwen3-0.6B --tokens sequences.json --json\n\n\
+        FILE.json is an array of arrays of token ids. --text is cut into windows that do not \
+        overlap; the first token of a sequence or window is not rated. JSON: one object a \
+        sequence, {\"index\", \"nll\": [n - 1 numbers], \"perplexity\"}.")]
+pub struct EvalArgs {
+    /// The model and its device.
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// What to rate.
+    #[command(flatten)]
+    pub source: EvalSourceArgs,
+    /// Tokens of a window of --text [default: the model's context, at most 2048]
+    #[arg(long, value_name = "N", requires = "text")]
+    pub window: Option<usize>,
+    /// The kernel family that computes the hidden states
+    #[arg(long, value_enum, default_value = "prefill")]
+    pub phase: PhaseArg,
+}
+
+/// Exactly one source of tokens.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub struct EvalSourceArgs {
+    /// A text file
+    #[arg(long, value_name = "FILE")]
+    pub text: Option<PathBuf>,
+    /// A file of token ids: an array of arrays
+    #[arg(long, value_name = "FILE.json")]
+    pub tokens: Option<PathBuf>,
+}
+
+/// The kernel families.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum PhaseArg {
+    /// As prompts are computed
+    Prefill,
+    /// As generated tokens are computed
+    Decode,
+}
+
+/// `ridgepoint kernels`.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  ridgepoint kernels --json")]
+pub struct KernelsArgs {
+    /// Print one JSON object for each kernel and target
+    #[arg(long)]
+    pub json: bool,
+}

@@ -1,0 +1,119 @@
+//! `ridgepoint generate --chat`: a conversation on the terminal.
+
+use crate::cli::Done;
+use crate::cli::args::GenerateArgs;
+use crate::cli::generate::{CpuGenerator, Printer, Report, Seconds};
+use crate::cli::output::Output;
+use crate::cli::prompts::{Defaults, no_template};
+use crate::cli::session::{Interrupt, PREFILL_ROWS, Session};
+use crate::error::{Error, Result};
+use crate::text::{ChatTemplate, Message};
+use std::io::{BufRead, IsTerminal, Write};
+use std::path::Path;
+use std::time::Duration;
+
+/// Without --context a conversation gets at most so many tokens: the KV cache is made for them.
+const CONTEXT_DEFAULT: usize = 8192;
+
+struct Chat<'a> {
+    args: &'a GenerateArgs,
+    session: &'a Session,
+    defaults: &'a Defaults,
+    interrupt: &'a Interrupt,
+    template: ChatTemplate,
+    generator: CpuGenerator,
+    load: Duration,
+    messages: Vec<Message>,
+}
+
+/// Reads a line, answers it, and so on until the end of input or `/exit`.
+pub fn run(
+    args: &GenerateArgs,
+    session: &Session,
+    defaults: &Defaults,
+    interrupt: &Interrupt,
+    out: &mut Output,
+) -> Result<Done> {
+    session.tokenizer()?;
+    let template = ChatTemplate::load(&session.dir)?.ok_or_else(|| no_template(&session.dir))?;
+    let context = args.model.context.unwrap_or(session.config.context.min(CONTEXT_DEFAULT));
+    let (generator, load) = session.load(context, PREFILL_ROWS.min(context), 1)?;
+    let messages = Vec::new();
+    let mut chat = Chat { args, session, defaults, interrupt, template, generator, load, messages };
+    chat.reset();
+    let terminal = std::io::stdin().is_terminal();
+    if terminal {
+        eprintln!("/reset starts over, /exit or Ctrl-D ends; Ctrl-C ends an answer.");
+    }
+    loop {
+        if terminal {
+            eprint!("> ");
+            // The prompt is for the eyes only: a closed stderr must not end the chat.
+            let _ = std::io::stderr().flush();
+        }
+        let mut line = String::new();
+        let read = std::io::stdin().lock().read_line(&mut line);
+        if read.map_err(Error::io(Path::new("standard input"), "cannot read"))? == 0 {
+            return Ok(Done::Well);
+        }
+        match line.trim() {
+            "" => {}
+            "/exit" => return Ok(Done::Well),
+            "/reset" => chat.reset(),
+            text => chat.answer(text, out)?,
+        }
+    }
+}
+
+impl Chat<'_> {
+    fn reset(&mut self) {
+        self.messages.clear();
+        self.messages.extend(self.args.system.as_ref().map(|text| Message::new("system", text)));
+    }
+
+    /// Answers one message. A message that cannot be answered is said and forgotten, and the chat
+    /// goes on; output that cannot be written ends it.
+    fn answer(&mut self, text: &str, out: &mut Output) -> Result<()> {
+        self.messages.push(Message::new("user", text));
+        match self.generate(out) {
+            Ok(answer) => self.messages.push(Message::new("assistant", &answer)),
+            Err(error @ (Error::Request(_) | Error::Template { .. })) => {
+                self.messages.pop();
+                eprintln!("error: {error} (/reset starts over)");
+            }
+            Err(error) => return Err(error),
+        }
+        if self.interrupt.requested() {
+            self.interrupt.clear();
+        }
+        Ok(())
+    }
+
+    fn generate(&mut self, out: &mut Output) -> Result<String> {
+        let tokenizer = self.session.tokenizer()?;
+        let prompt = tokenizer.encode(&self.template.render(&self.messages, true)?, false)?;
+        let request = self.defaults.request(prompt, self.session);
+        let streams = !self.args.model.json;
+        let printer = Printer::new(self.session, &request.prompt, &request.stop, out)?;
+        let mut printer = printer.streams(streams);
+        let generator = &mut self.generator;
+        let generation = self.interrupt.during(|cancel| {
+            generator.run(&request, Some(tokenizer), cancel, &mut |sampled| {
+                printer.token(sampled, &request.stop_tokens)
+            })
+        })?;
+        printer.end()?;
+        let (text, logprobs) = (printer.text, printer.logprobs);
+        let report = Report {
+            id: None,
+            text: Some(text.clone()),
+            prompt_tokens: request.prompt.len(),
+            finish_reason: generation.finish_reason,
+            seconds: Seconds::new(self.load, &generation),
+            logprobs: request.sampling.logprobs.is_some().then_some(logprobs),
+            tokens: generation.tokens,
+        };
+        report.print(self.args.model.json, out)?;
+        Ok(text)
+    }
+}

@@ -1,0 +1,287 @@
+//! `ridgepoint generate`: prompts in, text out.
+
+use crate::backend::Sampled;
+use crate::backend::cpu::CpuBackend;
+use crate::cli::args::{GenerateArgs, SamplingArgs};
+use crate::cli::output::Output;
+use crate::cli::prompts::{self, Defaults, Job};
+use crate::cli::session::{Interrupt, PREFILL_ROWS, Session};
+use crate::cli::{Done, chat};
+use crate::engine::{Generation, Generator};
+use crate::error::{Error, Result};
+use crate::request::{FinishReason, SamplingParams, TokenId, TokenLogprobs};
+use crate::text::{TextStream, Tokenizer};
+use serde::Serialize;
+use serde_json::Value;
+use std::time::Duration;
+
+/// Runs the command.
+pub fn run(args: &GenerateArgs, out: &mut Output) -> Result<Done> {
+    if args.sampling.logprobs.is_some() && !args.model.json && args.source.prompts.is_none() {
+        return Err(Error::Usage("--logprobs needs --json, where they are printed".to_string()));
+    }
+    let session = Session::open(&args.model)?;
+    let defaults = Defaults {
+        sampling: sampling(&args.sampling),
+        max_tokens: args.max_tokens,
+        stop: args.stop.clone(),
+        ignore_eos: args.ignore_eos,
+    };
+    let interrupt = Interrupt::watch()?;
+    if args.source.chat {
+        return chat::run(args, &session, &defaults, &interrupt, out);
+    }
+    let jobs = jobs(args, &session, &defaults)?;
+    run_jobs(args, &session, jobs, &interrupt, out)
+}
+
+fn sampling(args: &SamplingArgs) -> SamplingParams {
+    SamplingParams {
+        temperature: args.temperature,
+        top_k: args.top_k,
+        top_p: args.top_p,
+        min_p: args.min_p,
+        repetition_penalty: args.repetition_penalty,
+        frequency_penalty: args.frequency_penalty,
+        presence_penalty: args.presence_penalty,
+        logit_bias: args.logit_bias.iter().map(|&(id, bias)| (TokenId(id), bias)).collect(),
+        seed: args.seed,
+        logprobs: args.logprobs,
+    }
+}
+
+/// The requests of the command line or of the file; a bad line is a job that failed already.
+fn jobs(args: &GenerateArgs, session: &Session, defaults: &Defaults) -> Result<Vec<Job>> {
+    if let Some(path) = &args.source.prompts {
+        return prompts::read(path, session, defaults);
+    }
+    let prompt = match (&args.source.prompt, &args.source.tokens) {
+        (Some(text), _) => prompts::encode(session.tokenizer()?, text)?,
+        (None, Some(ids)) => ids.iter().map(|&id| TokenId(id)).collect(),
+        (None, None) => unreachable!("the argument group demands one source"),
+    };
+    let request = defaults.request(prompt, session);
+    request.validate(
+        session.config.vocab_size,
+        args.model.context.unwrap_or(session.config.context),
+    )?;
+    Ok(vec![Job { id: None, request: Ok(request) }])
+}
+
+/// The context that the jobs need: the longest prompt with its output, within the limits.
+fn context(args: &GenerateArgs, session: &Session, jobs: &[Job]) -> usize {
+    let most = args.model.context.unwrap_or(session.config.context);
+    let needed = |job: &Job| match &job.request {
+        Ok(request) => request.prompt.len().saturating_add(request.max_tokens).min(most),
+        Err(_) => 0,
+    };
+    jobs.iter().map(needed).max().unwrap_or(0).max(2.min(most))
+}
+
+fn run_jobs(
+    args: &GenerateArgs,
+    session: &Session,
+    jobs: Vec<Job>,
+    interrupt: &Interrupt,
+    out: &mut Output,
+) -> Result<Done> {
+    let context = context(args, session, &jobs);
+    let (mut generator, load) = session.load(context, PREFILL_ROWS.min(context), 1)?;
+    let single = args.source.prompts.is_none();
+    let mut done = Done::Well;
+    for job in jobs {
+        let result = job.request.and_then(|request| {
+            if !args.model.json && !single {
+                let id = job.id.as_ref().map(Value::to_string).unwrap_or_default();
+                eprintln!("--- {id}");
+            }
+            let printer = Printer::new(session, &request.prompt, &request.stop, out)?;
+            let mut printer = printer.streams(!args.model.json);
+            let generation = interrupt.during(|cancel| {
+                generator.run(&request, session.tokenizer.as_ref(), cancel, &mut |sampled| {
+                    printer.token(sampled, &request.stop_tokens)
+                })
+            })?;
+            printer.end()?;
+            let (text, logprobs) = (printer.text, printer.logprobs);
+            let wants_logprobs = request.sampling.logprobs.is_some();
+            let report = Report {
+                id: job.id.clone(),
+                text: session.tokenizer.is_some().then_some(text),
+                prompt_tokens: request.prompt.len(),
+                finish_reason: generation.finish_reason,
+                seconds: Seconds::new(load, &generation),
+                logprobs: wants_logprobs.then_some(logprobs),
+                tokens: generation.tokens,
+            };
+            report.print(args.model.json, out)
+        });
+        match result {
+            Ok(()) => {}
+            Err(error) if single || is_output(&error) => return Err(error),
+            Err(error) => {
+                let mistake = error.is_mistake();
+                report_error(args.model.json, job.id, &error, out)?;
+                done = match (done, mistake) {
+                    (Done::Well, true) => Done::WithMistakes,
+                    (done, true) => done,
+                    (_, false) => Done::WithFaults,
+                };
+            }
+        }
+        if interrupt.requested() {
+            return Ok(Done::Interrupted);
+        }
+    }
+    Ok(done)
+}
+
+/// Output that cannot be written ends the command, whatever the line was.
+fn is_output(error: &Error) -> bool {
+    matches!(error, Error::Io { .. })
+}
+
+fn report_error(json: bool, id: Option<Value>, error: &Error, out: &mut Output) -> Result<()> {
+    #[derive(Serialize)]
+    struct Failure {
+        id: Option<Value>,
+        error: String,
+    }
+    let label = id.as_ref().map(|id| format!(" {id}")).unwrap_or_default();
+    eprintln!("error:{label} {error}");
+    match json {
+        true => out.json(&Failure { id, error: error.to_string() }),
+        false => Ok(()),
+    }
+}
+
+/// Shows tokens as they come and keeps what the report needs.
+pub struct Printer<'a> {
+    stream: Option<TextStream>,
+    streams: bool,
+    out: &'a mut Output,
+    /// The text so far.
+    pub text: String,
+    /// Log-probabilities so far.
+    pub logprobs: Vec<TokenLogprobs>,
+}
+
+impl<'a> Printer<'a> {
+    /// A printer for the output that follows `prompt`.
+    pub fn new(
+        session: &Session,
+        prompt: &[TokenId],
+        stop: &[String],
+        out: &'a mut Output,
+    ) -> Result<Printer<'a>> {
+        let stream = |tokenizer: &Tokenizer| TextStream::new(tokenizer, prompt, stop.to_vec());
+        let stream = session.tokenizer.as_ref().map(stream).transpose()?;
+        let (text, logprobs) = (String::new(), Vec::new());
+        Ok(Printer { stream, streams: true, out, text, logprobs })
+    }
+
+    /// Whether text is shown as it comes.
+    pub fn streams(mut self, streams: bool) -> Printer<'a> {
+        self.streams = streams;
+        self
+    }
+
+    /// Takes one token; those in `silent` end the output and have no text.
+    pub fn token(&mut self, sampled: &Sampled, silent: &[TokenId]) -> Result<()> {
+        self.logprobs.extend(sampled.logprobs.clone());
+        let Some(stream) = &mut self.stream else {
+            return match self.streams {
+                true => self.show(&format!("{} ", sampled.token.0)),
+                false => Ok(()),
+            };
+        };
+        if silent.contains(&sampled.token) {
+            return Ok(());
+        }
+        let text = stream.push(sampled.token)?.text;
+        self.show(&text)
+    }
+
+    /// Shows what was held back.
+    pub fn end(&mut self) -> Result<()> {
+        let rest = self.stream.as_mut().map(TextStream::finish).unwrap_or_default();
+        self.show(&rest)
+    }
+
+    fn show(&mut self, text: &str) -> Result<()> {
+        self.text.push_str(text);
+        if self.streams && !text.is_empty() {
+            self.out.text(text)?;
+            self.out.show()?;
+        }
+        Ok(())
+    }
+}
+
+/// Where the time went, in seconds.
+#[derive(Serialize)]
+pub struct Seconds {
+    load: f64,
+    prefill: f64,
+    decode: f64,
+}
+
+impl Seconds {
+    /// From the start of the command and from the generation.
+    pub fn new(load: Duration, generation: &Generation) -> Seconds {
+        Seconds {
+            load: load.as_secs_f64(),
+            prefill: generation.prefill.as_secs_f64(),
+            decode: generation.decode.as_secs_f64(),
+        }
+    }
+}
+
+/// One result.
+#[derive(Serialize)]
+pub struct Report {
+    /// The id of the prompt's line.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<Value>,
+    /// The output without end-of-sequence token and stop string; null without a tokenizer.
+    pub text: Option<String>,
+    /// The output with its end-of-sequence token.
+    pub tokens: Vec<TokenId>,
+    /// The length of the prompt.
+    pub prompt_tokens: usize,
+    /// Why it ended.
+    pub finish_reason: FinishReason,
+    /// Where the time went.
+    pub seconds: Seconds,
+    /// One entry a token, if they were asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub logprobs: Option<Vec<TokenLogprobs>>,
+}
+
+impl Report {
+    /// Prints the object, or ends the streamed text and says on stderr how it went.
+    pub fn print(&self, json: bool, out: &mut Output) -> Result<()> {
+        if json {
+            return out.json(self);
+        }
+        out.text("\n")?;
+        out.show()?;
+        let decode = self.seconds.decode;
+        // The first token comes from the prefill, so decode made one fewer.
+        let rate = self.tokens.len().saturating_sub(1) as f64 / decode.max(1e-9);
+        let reason = serde_json::to_value(self.finish_reason).unwrap_or_default();
+        eprintln!(
+            "[{} prompt tokens in {:.3} s, {} tokens in {decode:.3} s ({rate:.0} tok/s), \
+             loaded in {:.3} s, finished: {}]",
+            self.prompt_tokens,
+            self.seconds.prefill,
+            self.tokens.len(),
+            self.seconds.load,
+            reason.as_str().unwrap_or_default()
+        );
+        Ok(())
+    }
+}
+
+/// The generator that the chat shares.
+pub type CpuGenerator = Generator<CpuBackend>;

@@ -1,0 +1,55 @@
+//! The thin binary: one module a subcommand, and what they share.
+
+pub mod args;
+mod chat;
+mod eval;
+mod generate;
+pub mod kernels;
+mod output;
+mod prompts;
+mod session;
+
+use crate::error::Result;
+use args::{Cli, Command};
+use output::Output;
+use std::process::ExitCode;
+
+/// How a command ended that did not fail as a whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Done {
+    /// All results are good.
+    Well,
+    /// Some results are errors that the user can mend.
+    WithMistakes,
+    /// Some results are errors that the user cannot mend.
+    WithFaults,
+    /// An interrupt ended it early.
+    Interrupted,
+}
+
+/// Runs a parsed command line; the message of a failure goes to stderr.
+pub fn run(cli: Cli) -> ExitCode {
+    let mut out = Output::stdout();
+    let result: Result<Done> = match &cli.command {
+        Command::Generate(args) => generate::run(args, &mut out),
+        Command::Eval(args) => eval::run(args, &mut out),
+        Command::Kernels(args) => list_kernels(args.json, &mut out),
+    };
+    match result.and_then(|done| out.finish().map(|()| done)) {
+        Ok(Done::Well) => ExitCode::SUCCESS,
+        Ok(Done::WithMistakes) => ExitCode::from(2),
+        Ok(Done::WithFaults) => ExitCode::from(1),
+        Ok(Done::Interrupted) => ExitCode::from(130),
+        // The reader went away (`| head`): nobody is left to be told.
+        Err(error) if output::is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::from(if error.is_mistake() { 2 } else { 1 })
+        }
+    }
+}
+
+fn list_kernels(json: bool, out: &mut Output) -> Result<Done> {
+    kernels::run(json, out).map_err(output::unwritable)?;
+    Ok(Done::Well)
+}

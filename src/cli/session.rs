@@ -1,0 +1,181 @@
+//! What every command that runs a model shares: finding it, choosing the device, loading.
+
+use crate::backend::Backend;
+use crate::backend::cpu::CpuBackend;
+use crate::cli::args::{DeviceArg, ModelArgs};
+use crate::engine::Generator;
+use crate::error::{Error, Result};
+use crate::load::Checkpoint;
+use crate::model::{Decoder, Limits, ModelConfig};
+use crate::text::Tokenizer;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// Rows of a prefill chunk.
+pub const PREFILL_ROWS: usize = 512;
+
+/// A model directory whose small files have been read; the weights follow with [`Session::load`].
+pub struct Session {
+    /// The directory.
+    pub dir: PathBuf,
+    /// Its configuration.
+    pub config: ModelConfig,
+    /// Its tokenizer; commands that work on token ids alone can do without.
+    pub tokenizer: Option<Tokenizer>,
+    started: Instant,
+}
+
+impl Session {
+    /// Chooses the device and reads configuration and tokenizer.
+    pub fn open(args: &ModelArgs) -> Result<Session> {
+        let started = Instant::now();
+        choose_device(args.device)?;
+        if let Some(threads) = args.threads {
+            set_threads(threads)?;
+        }
+        let dir = match &args.model {
+            Some(dir) => dir.clone(),
+            None => shipped_model()?,
+        };
+        let config = ModelConfig::load(&dir)?;
+        if let Some(context) = args.context
+            && !(2..=config.context).contains(&context)
+        {
+            let most = config.context;
+            let message = format!("--context is {context}, expected 2 to {most}, the model's own");
+            return Err(Error::Usage(message));
+        }
+        let tokenizer = match dir.join("tokenizer.json").exists() {
+            true => Some(Tokenizer::load(&dir, config.vocab_size)?),
+            false => None,
+        };
+        Ok(Session { dir, config, tokenizer, started })
+    }
+
+    /// The tokenizer, for a command that cannot do without.
+    pub fn tokenizer(&self) -> Result<&Tokenizer> {
+        self.tokenizer.as_ref().ok_or_else(|| {
+            Error::invalid(
+                &self.dir.join("tokenizer.json"),
+                "tokenizer",
+                "no such file",
+                "a tokenizer.json, or a command that works on token ids (--tokens)",
+            )
+        })
+    }
+
+    /// Loads the weights for sequences of at most `context` tokens; gives the time since
+    /// [`Session::open`] too.
+    pub fn load(
+        &self,
+        context: usize,
+        rows: usize,
+        logit_rows: usize,
+    ) -> Result<(Generator<CpuBackend>, Duration)> {
+        let checkpoint = Checkpoint::open(&self.dir)?;
+        let backend = CpuBackend::new();
+        eprintln!(
+            "{}: {}, {:.1} MB of weights, on {}",
+            self.dir.display(),
+            self.config.architecture,
+            checkpoint.bytes() as f64 / 1e6,
+            backend.describe()
+        );
+        let limits = Limits { rows, logit_rows, context };
+        let decoder = Decoder::load(backend, self.config.clone(), &checkpoint, limits)?;
+        Ok((Generator::new(decoder)?, self.started.elapsed()))
+    }
+}
+
+/// This version has one device; asking for another is refused, not bent.
+fn choose_device(device: DeviceArg) -> Result<()> {
+    let missing = |name: &str| {
+        Err(Error::Usage(format!(
+            "--device {name}: this version runs models on the CPU only; use --device cpu or auto"
+        )))
+    };
+    match device {
+        DeviceArg::Auto | DeviceArg::Cpu => Ok(()),
+        DeviceArg::Cuda => missing("cuda"),
+        DeviceArg::Sim => missing("sim"),
+    }
+}
+
+fn set_threads(threads: usize) -> Result<()> {
+    const THREADS_MAX: usize = 1024;
+    if !(1..=THREADS_MAX).contains(&threads) {
+        let message = format!("--threads is {threads}, expected 1 to {THREADS_MAX}");
+        return Err(Error::Usage(message));
+    }
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .build_global()
+        .map_err(|e| Error::Device(format!("cannot start {threads} threads: {e}")))
+}
+
+/// The model that ships with the project: under `RIDGEPOINT_ROOT`, beside or above the binary, or
+/// in the source tree it was built from.
+fn shipped_model() -> Result<PathBuf> {
+    const SHIPPED: &str = "models/target";
+    let mut places = Vec::new();
+    if let Some(root) = std::env::var_os("RIDGEPOINT_ROOT") {
+        places.push(PathBuf::from(root));
+    }
+    if let Ok(exe) = std::env::current_exe() {
+        places.extend(exe.ancestors().skip(1).take(3).map(Path::to_path_buf));
+        places.extend(exe.ancestors().nth(2).map(|prefix| prefix.join("share/ridgepoint")));
+    }
+    places.push(PathBuf::from(env!("CARGO_MANIFEST_DIR")));
+    let found = places.iter().map(|p| p.join(SHIPPED)).find(|p| p.join("config.json").exists());
+    found.ok_or_else(|| {
+        let looked: Vec<String> = places.iter().map(|p| p.display().to_string()).collect();
+        Error::Usage(format!(
+            "no --model was given and {SHIPPED} was found in none of: {}",
+            looked.join(", ")
+        ))
+    })
+}
+
+/// What the first interrupt does: while a request runs it ends that request, otherwise (and the
+/// second time) it ends the process.
+pub struct Interrupt {
+    requested: AtomicBool,
+    busy: AtomicBool,
+}
+
+impl Interrupt {
+    /// Starts watching; once a process.
+    pub fn watch() -> Result<Arc<Interrupt>> {
+        let interrupt =
+            Arc::new(Interrupt { requested: AtomicBool::new(false), busy: AtomicBool::new(false) });
+        let seen = interrupt.clone();
+        ctrlc::set_handler(move || {
+            let again = seen.requested.swap(true, Ordering::SeqCst);
+            if again || !seen.busy.load(Ordering::SeqCst) {
+                std::process::exit(130);
+            }
+        })
+        .map_err(|e| Error::Device(format!("cannot watch for interrupts: {e}")))?;
+        Ok(interrupt)
+    }
+
+    /// Runs `work`, which ends early when the flag it is given becomes true.
+    pub fn during<T>(&self, work: impl FnOnce(&AtomicBool) -> T) -> T {
+        self.busy.store(true, Ordering::SeqCst);
+        let result = work(&self.requested);
+        self.busy.store(false, Ordering::SeqCst);
+        result
+    }
+
+    /// Whether there was an interrupt.
+    pub fn requested(&self) -> bool {
+        self.requested.load(Ordering::SeqCst)
+    }
+
+    /// Forgets it: the chat goes on.
+    pub fn clear(&self) {
+        self.requested.store(false, Ordering::SeqCst);
+    }
+}

@@ -1,0 +1,173 @@
+//! A checkpoint directory in the Hugging Face layout: one `model.safetensors`, or shards that
+//! `model.safetensors.index.json` names.
+
+use crate::error::{Error, Result};
+use crate::load::safetensors::SafetensorsFile;
+use crate::tensor::HostTensor;
+use serde::Deserialize;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::{Path, PathBuf};
+
+/// The single file of a checkpoint that is not sharded.
+pub const SINGLE_FILE: &str = "model.safetensors";
+/// The file that says which shard holds which tensor.
+pub const INDEX_FILE: &str = "model.safetensors.index.json";
+
+/// JSON files of a model directory are small; a larger one is not what it says it is.
+const JSON_BYTES_MAX: u64 = 256 << 20;
+/// More shards than any published checkpoint has.
+const SHARDS_MAX: usize = 4096;
+
+/// An open checkpoint: every file mapped, every header checked.
+pub struct Checkpoint {
+    dir: PathBuf,
+    files: Vec<SafetensorsFile>,
+    file_of: HashMap<String, usize>,
+}
+
+#[derive(Deserialize)]
+struct Index {
+    weight_map: BTreeMap<String, String>,
+}
+
+impl Checkpoint {
+    /// Opens all weight files of `dir`. Nothing but headers is read.
+    ///
+    /// # Errors
+    /// [`Error::Io`] or [`Error::Invalid`] naming the file: neither layout present, a shard that is
+    /// missing or does not hold what the index promises, or a broken header.
+    pub fn open(dir: &Path) -> Result<Checkpoint> {
+        let index_path = dir.join(INDEX_FILE);
+        let single_path = dir.join(SINGLE_FILE);
+        if single_path.exists() {
+            let file = SafetensorsFile::open(&single_path)?;
+            let file_of = file.names().map(|name| (name.to_string(), 0)).collect();
+            return Ok(Checkpoint { dir: dir.to_path_buf(), files: vec![file], file_of });
+        }
+        if index_path.exists() {
+            return Checkpoint::open_shards(dir, &index_path);
+        }
+        Err(missing_weights(dir))
+    }
+
+    fn open_shards(dir: &Path, index_path: &Path) -> Result<Checkpoint> {
+        let text = read_json_text(index_path)?;
+        let index: Index = serde_json::from_str(&text)
+            .map_err(|e| Error::invalid(index_path, "content", e, "an object with weight_map"))?;
+        let names: BTreeSet<&String> = index.weight_map.values().collect();
+        if names.is_empty() || names.len() > SHARDS_MAX {
+            let expected = format!("1 to {SHARDS_MAX} shards");
+            return Err(Error::invalid(index_path, "weight_map", names.len(), expected));
+        }
+        let mut files = Vec::new();
+        let mut number_of = HashMap::new();
+        for name in names {
+            // A shard is a file beside the index: a path that leads elsewhere is refused.
+            if Path::new(name).file_name().is_none_or(|n| n != name.as_str()) {
+                let found = format!("shard {name:?}");
+                return Err(Error::invalid(index_path, "weight_map", found, "a plain file name"));
+            }
+            let path = dir.join(name);
+            if !path.exists() {
+                let found = format!("shard {name}, which does not exist");
+                return Err(Error::invalid(index_path, "weight_map", found, "files beside it"));
+            }
+            number_of.insert(name.clone(), files.len());
+            files.push(SafetensorsFile::open(&path)?);
+        }
+        let mut file_of = HashMap::new();
+        for (tensor, shard) in &index.weight_map {
+            let number = number_of[shard];
+            if !files[number].contains(tensor) {
+                let found = format!("tensor {tensor} in {shard}, which does not hold it");
+                return Err(Error::invalid(
+                    index_path,
+                    "weight_map",
+                    found,
+                    "tensors of the shard",
+                ));
+            }
+            file_of.insert(tensor.clone(), number);
+        }
+        Ok(Checkpoint { dir: dir.to_path_buf(), files, file_of })
+    }
+
+    /// The directory.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The names of all tensors, in no order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.file_of.keys().map(String::as_str)
+    }
+
+    /// Whether there is a tensor `name`.
+    pub fn contains(&self, name: &str) -> bool {
+        self.file_of.contains_key(name)
+    }
+
+    /// The tensor `name`, which must have this shape.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if it is missing or misshapen, [`Error::Unsupported`] for its dtype.
+    pub fn tensor(&self, name: &str, shape: &[usize]) -> Result<HostTensor> {
+        let found = match self.file_of.get(name) {
+            Some(&number) => self.files[number].tensor(name)?,
+            None => None,
+        };
+        let what = format!("tensor {name}");
+        let Some(tensor) = found else {
+            let expected = format!("shape {shape:?}");
+            return Err(Error::invalid(&self.file_for(name), what, "no such tensor", expected));
+        };
+        if tensor.shape != shape {
+            let found = format!("shape {:?}", tensor.shape);
+            let expected = format!("shape {shape:?} (from config.json)");
+            return Err(Error::invalid(&self.file_for(name), what, found, expected));
+        }
+        Ok(tensor)
+    }
+
+    /// The file to name in a message about `name`: its own, or the directory's only or index file.
+    fn file_for(&self, name: &str) -> PathBuf {
+        match self.file_of.get(name) {
+            Some(&number) => self.files[number].path().to_path_buf(),
+            None if self.files.len() == 1 => self.files[0].path().to_path_buf(),
+            None => self.dir.join(INDEX_FILE),
+        }
+    }
+
+    /// Bytes of all mapped files.
+    pub fn bytes(&self) -> u64 {
+        self.files.iter().map(SafetensorsFile::bytes).sum()
+    }
+}
+
+/// Says what is there instead of weights: users often point at the wrong folder or format.
+fn missing_weights(dir: &Path) -> Error {
+    if !dir.is_dir() {
+        let source = std::io::Error::from(std::io::ErrorKind::NotFound);
+        return Error::Io { path: dir.to_path_buf(), action: "no such model directory", source };
+    }
+    let other = ["pytorch_model.bin", "pytorch_model.bin.index.json", "consolidated.00.pth"];
+    let found = match other.iter().find(|name| dir.join(name).exists()) {
+        Some(name) => format!("only {name} (pickled weights can run code and are not read)"),
+        None => "neither".to_string(),
+    };
+    Error::invalid(dir, "weights", found, format!("{SINGLE_FILE} or {INDEX_FILE}"))
+}
+
+/// Reads a JSON file of a model directory as text, refusing absurd sizes before allocating.
+///
+/// # Errors
+/// [`Error::Io`] if it cannot be read, [`Error::Invalid`] if it is too large or not UTF-8.
+pub fn read_json_text(path: &Path) -> Result<String> {
+    let metadata = std::fs::metadata(path).map_err(Error::io(path, "cannot open"))?;
+    if metadata.len() > JSON_BYTES_MAX {
+        let expected = format!("at most {JSON_BYTES_MAX} bytes");
+        return Err(Error::invalid(path, "file size", metadata.len(), expected));
+    }
+    let bytes = std::fs::read(path).map_err(Error::io(path, "cannot read"))?;
+    String::from_utf8(bytes).map_err(|e| Error::invalid(path, "content", e, "UTF-8 text"))
+}

@@ -1,0 +1,156 @@
+//! The forward pass: Llama and its kin (Touvron et al. 2023), written over the backend's ops.
+
+use crate::backend::{Backend, Batch, Epilogue, KvShape, Phase, QkNorm};
+use crate::error::Result;
+use crate::load::Checkpoint;
+use crate::model::config::ModelConfig;
+use crate::model::weights::Weights;
+use crate::tensor::Dtype;
+
+/// The sizes a decoder is made for; everything it needs in a step is allocated from them at start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// The most rows of a batch.
+    pub rows: usize,
+    /// The most rows of a batch whose logits are wanted.
+    pub logit_rows: usize,
+    /// The most positions of a sequence; at most the model's context.
+    pub context: usize,
+}
+
+/// A model on a device.
+pub struct Decoder<B: Backend> {
+    backend: B,
+    config: ModelConfig,
+    limits: Limits,
+    weights: Weights<B>,
+    rope: B::RopeTable,
+    work: Workspace<B>,
+}
+
+/// Activations of a step, `[rows, width]` each.
+struct Workspace<B: Backend> {
+    /// The residual stream, `[rows, hidden]`.
+    residual: B::Tensor,
+    /// A normalised residual stream, `[rows, hidden]`.
+    normed: B::Tensor,
+    /// `[rows, (query + 2 kv) * head_dim]`.
+    qkv: B::Tensor,
+    /// Rotated queries, `[rows, query * head_dim]`.
+    query: B::Tensor,
+    /// Attention's result, `[rows, query * head_dim]`.
+    attended: B::Tensor,
+    /// `silu(gate) * up`, `[rows, intermediate]`.
+    activated: B::Tensor,
+    /// The residual rows whose logits are wanted, `[logit_rows, hidden]`.
+    last: B::Tensor,
+    /// The same, normalised.
+    last_normed: B::Tensor,
+    /// `[logit_rows, vocab]`.
+    logits: B::Tensor,
+}
+
+impl<B: Backend> Workspace<B> {
+    fn new(backend: &B, config: &ModelConfig, limits: Limits) -> Result<Workspace<B>> {
+        let rows = |width| backend.tensor(limits.rows, width);
+        let logit_rows = |width| backend.tensor(limits.logit_rows, width);
+        let heads = config.heads;
+        Ok(Workspace {
+            residual: rows(config.hidden_size)?,
+            normed: rows(config.hidden_size)?,
+            qkv: rows(heads.qkv_width())?,
+            query: rows(heads.query * heads.dim)?,
+            attended: rows(heads.query * heads.dim)?,
+            activated: rows(config.intermediate_size)?,
+            last: logit_rows(config.hidden_size)?,
+            last_normed: logit_rows(config.hidden_size)?,
+            logits: logit_rows(config.vocab_size)?,
+        })
+    }
+}
+
+impl<B: Backend> Decoder<B> {
+    /// Puts the weights of `checkpoint` on the device.
+    ///
+    /// # Errors
+    /// A tensor that does not fit the configuration, or [`crate::error::Error::Device`].
+    ///
+    /// # Panics
+    /// If a limit is zero or the context is longer than the model's.
+    pub fn load(
+        backend: B,
+        config: ModelConfig,
+        checkpoint: &Checkpoint,
+        limits: Limits,
+    ) -> Result<Decoder<B>> {
+        let Limits { rows, logit_rows, context } = limits;
+        assert!(rows > 0 && logit_rows > 0 && context > 0, "{limits:?}");
+        assert!(context <= config.context, "context {context} of {}", config.context);
+        let weights = Weights::load(&backend, &config, checkpoint)?;
+        let rope = backend.rope_table(&config.rope.inv_freq(config.heads.dim), context)?;
+        let work = Workspace::new(&backend, &config, limits)?;
+        Ok(Decoder { backend, config, limits, weights, rope, work })
+    }
+
+    /// The model's configuration.
+    pub fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
+    /// The sizes it was made for.
+    pub fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    /// The device.
+    pub fn backend(&self) -> &B {
+        &self.backend
+    }
+
+    /// KV pools of `pages` pages for this model.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::Device`] if there is no room for them.
+    pub fn kv_cache(&self, pages: usize) -> Result<B::KvCache> {
+        let config = &self.config;
+        let shape =
+            KvShape { layers: config.layers, pages, heads: config.heads, dtype: Dtype::F32 };
+        self.backend.kv_cache(shape)
+    }
+
+    /// The logits of the last [`forward`](Decoder::forward) that asked for any:
+    /// `[logit_rows, vocab]`, one row for each of its `logit_rows`.
+    pub fn logits(&self) -> &B::Tensor {
+        &self.work.logits
+    }
+
+    /// Runs the batch: appends its keys and values to `kv` and computes the logits of
+    /// `batch.logit_rows`, always by the decode family.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::Device`] if the device fails.
+    pub fn forward(&mut self, batch: &Batch, kv: &mut B::KvCache) -> Result<()> {
+        let (b, c, w) = (&self.backend, &self.config, &mut self.work);
+        b.embed(&batch.tokens, &self.weights.embedding, &mut w.residual)?;
+        for (i, layer) in self.weights.layers.iter().enumerate() {
+            b.rmsnorm(&w.residual, &layer.attention_norm, c.rms_norm_eps, &mut w.normed)?;
+            let bias = layer.qkv_bias.as_ref().map_or(Epilogue::Store, Epilogue::Bias);
+            b.gemm(batch.phase, &w.normed, &layer.qkv, bias, &mut w.qkv)?;
+            let norm = layer.qk_norm.as_ref();
+            let norm = norm.map(|(query, key)| QkNorm { query, key, eps: c.rms_norm_eps });
+            b.rope_append(batch, i, &w.qkv, norm, &self.rope, &mut w.query, kv)?;
+            b.attention(batch, i, c.windows[i], &w.query, kv, &mut w.attended)?;
+            b.gemm(batch.phase, &w.attended, &layer.output, Epilogue::Residual, &mut w.residual)?;
+            b.rmsnorm(&w.residual, &layer.mlp_norm, c.rms_norm_eps, &mut w.normed)?;
+            b.gemm(batch.phase, &w.normed, &layer.gate_up, Epilogue::SwiGlu, &mut w.activated)?;
+            b.gemm(batch.phase, &w.activated, &layer.down, Epilogue::Residual, &mut w.residual)?;
+        }
+        if !batch.logit_rows.is_empty() {
+            let head = self.weights.head.as_ref().unwrap_or(&self.weights.embedding);
+            b.gather(&w.residual, &batch.logit_rows, &mut w.last)?;
+            b.rmsnorm(&w.last, &self.weights.norm, c.rms_norm_eps, &mut w.last_normed)?;
+            b.gemm(Phase::Decode, &w.last_normed, head, Epilogue::Store, &mut w.logits)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,10 @@
+//! The model: its configuration, its weights, and the forward pass over the backend's ops.
+
+pub mod config;
+pub mod decoder;
+mod fields;
+pub mod rope;
+mod weights;
+
+pub use config::{Architecture, ModelConfig};
+pub use decoder::{Decoder, Limits};

@@ -1,0 +1,154 @@
+//! src/backend/cuda/params.rs is what bindgen makes of kernels/params.h. `make params` writes it
+//! by running this test with RIDGEPOINT_BLESS=1; do so after an edit of the header and before that
+//! of the Rust which uses it, since the test links the library.
+//!
+//! Sizes and offsets of every struct are asserted twice: bindgen writes the figures of the C
+//! compiler into params.rs, where they are checked on each build, and `tests/kernels.rs` holds the
+//! sizes against the parameters in the PTX.
+
+use super::{build_script::facts, kernels::root};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::{env, fs};
+
+const HEADER: &str = "kernels/params.h";
+const GENERATED: &str = "src/backend/cuda/params.rs";
+const LIBCLANG_PATH: &str = "LIBCLANG_PATH";
+
+#[test]
+fn params_are_what_bindgen_makes_of_the_header() {
+    let bless = env::var_os("RIDGEPOINT_BLESS").is_some_and(|v| v == "1");
+    match libclang_folder().filter(|_| has_rustfmt()) {
+        None if bless => {
+            panic!("{GENERATED} cannot be written without libclang and rustfmt: `make toolkit`")
+        }
+        None => assert!(
+            fs::read_to_string(root().join(GENERATED)).unwrap().starts_with(&head()),
+            "{GENERATED} was made from another {HEADER}: run `make params`"
+        ),
+        // bindgen finds libclang by this variable alone where it is in no system folder, and a
+        // process with many tests must not change its own environment.
+        Some(folder) if env::var_os(LIBCLANG_PATH) != Some(folder.clone().into()) => {
+            run_this_test_with(&folder);
+        }
+        Some(_) => regenerate_and_compare(bless),
+    }
+}
+
+fn run_this_test_with(libclang: &Path) {
+    let name = "params::params_are_what_bindgen_makes_of_the_header";
+    let output = Command::new(env::current_exe().unwrap())
+        .args(["--exact", name])
+        .env(LIBCLANG_PATH, libclang)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && said.contains("1 passed"), "{said}");
+}
+
+fn regenerate_and_compare(bless: bool) {
+    let generated = generate();
+    if bless {
+        fs::write(root().join(GENERATED), &generated).unwrap();
+    }
+    let text = fs::read_to_string(root().join(GENERATED)).unwrap();
+    assert!(
+        text == generated,
+        "{GENERATED} is not what bindgen makes of {HEADER}: run `make params`"
+    );
+}
+
+/// Without it bindgen gives its text on one line.
+fn has_rustfmt() -> bool {
+    let output = Command::new("rustfmt").arg("--version").output();
+    output.is_ok_and(|o| o.status.success())
+}
+
+#[test]
+fn a_changed_header_is_noticed_without_libclang() {
+    let text = fs::read(root().join(HEADER)).unwrap();
+    let changed = [&text[..], b" "].concat();
+    assert_ne!(facts::Fnv::new().field(&text).hex(), facts::Fnv::new().field(&changed).hex());
+}
+
+#[test]
+fn the_header_is_c_of_stdint_alone() {
+    let text = fs::read_to_string(root().join(HEADER)).unwrap();
+    let includes: Vec<&str> = text.lines().filter(|l| l.starts_with("#include")).collect();
+    assert_eq!(includes, ["#include <stdint.h>"]);
+}
+
+fn generate() -> String {
+    let text = bindgen::Builder::default()
+        .header(root().join(HEADER).to_str().unwrap())
+        .clang_arg("-std=c11")
+        .allowlist_file(".*/kernels/params\\.h")
+        .disable_header_comment()
+        .raw_line(head().trim_end())
+        .generate()
+        .unwrap()
+        .to_string();
+    text.lines().map(|line| format!("{}\n", doc_comment(line))).collect()
+}
+
+/// bindgen writes documentation as one attribute, however long; a reader wants comment lines.
+fn doc_comment(line: &str) -> String {
+    let (indent, rest) = line.split_at(line.len() - line.trim_start().len());
+    let attribute = rest.strip_prefix("#[doc = \"").and_then(|r| r.strip_suffix("\"]"));
+    attribute.map_or_else(
+        || line.to_owned(),
+        |text| {
+            let lines: Vec<String> = text
+                .split("\\n")
+                .map(|l| format!("{indent}///{}", l.replace("\\\"", "\"")))
+                .collect();
+            lines.join("\n")
+        },
+    )
+}
+
+/// The first lines of the generated file. They name the header's hash, which is all that can be
+/// compared where there is no libclang.
+fn head() -> String {
+    format!(
+        "//! Launch arguments and constants that host and kernels share. Made by `make params` \
+         from\n//! kernels/params.h, where to change them.\n//!\n//! Header: {}\n",
+        header_hash()
+    )
+}
+
+fn header_hash() -> String {
+    facts::Fnv::new().field(&fs::read(root().join(HEADER)).unwrap()).hex()
+}
+
+/// The folder of a libclang that can be loaded. bindgen panics where there is none, so it is
+/// looked for before bindgen is called.
+fn libclang_folder() -> Option<PathBuf> {
+    let mut folders = Vec::new();
+    if let Some(path) = env::var_os(LIBCLANG_PATH).map(PathBuf::from) {
+        folders.push(path);
+    }
+    folders.push(root().join(".toolkit/libclang"));
+    for pattern in ["/usr/lib", "/usr/lib64", "/usr/local/lib"] {
+        folders.push(pattern.into());
+        for child in fs::read_dir(pattern).into_iter().flatten().flatten() {
+            let name = child.file_name().into_string().unwrap_or_default();
+            match name.as_str() {
+                _ if name.starts_with("llvm-") => folders.push(child.path().join("lib")),
+                _ if name.ends_with("-linux-gnu") => folders.push(child.path()),
+                _ => {}
+            }
+        }
+    }
+    folders.into_iter().find(|folder| folder.is_file() || holds_libclang(folder))
+}
+
+fn holds_libclang(folder: &Path) -> bool {
+    fs::read_dir(folder).into_iter().flatten().flatten().any(|file| {
+        let name = file.file_name().into_string().unwrap_or_default();
+        // Not libclang-cpp.so, which is another library.
+        let tail = name.strip_prefix("libclang").unwrap_or_default();
+        let numbered = tail.strip_prefix('-').is_some_and(|t| t.starts_with(char::is_numeric));
+        tail.starts_with(".so") || (numbered && tail.contains(".so"))
+    })
+}

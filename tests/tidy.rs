@@ -1,0 +1,208 @@
+//! Holds what ARCHITECTURE.md promises about the source: sizes, import directions, where unsafe
+//! code, cudarc and inline assembly may stand, and that nothing is left over.
+
+use crate::common::root;
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+const COLUMNS: usize = 100;
+const FILE_LINES: usize = 600;
+const KERNEL_LINES: usize = 500;
+const FUNCTION_LINES: usize = 70;
+const MAIN_LINES: usize = 60;
+
+/// Which modules a module may name by `crate::`, besides itself. What is absent is forbidden.
+const IMPORTS: &[(&str, &[&str])] = &[
+    ("error", &[]),
+    ("tensor", &[]),
+    ("request", &["error"]),
+    ("kv", &["error"]),
+    ("sample", &["error", "request"]),
+    ("text", &["error", "request"]),
+    ("load", &["error", "tensor"]),
+    ("backend", &["error", "kv", "request", "sample", "tensor"]),
+    ("model", &["backend", "error", "load", "request", "tensor"]),
+    ("engine", &["backend", "error", "kv", "model", "request", "sample", "text"]),
+    ("cli", &["backend", "engine", "error", "load", "model", "request", "text"]),
+];
+
+/// The only files that may hold unsafe code.
+const UNSAFE: &[&str] =
+    &["src/backend/cpu/simd.rs", "src/load/safetensors.rs", "src/sample/simd.rs"];
+
+fn source_files(folders: &[&str], extensions: &[&str]) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    for folder in folders {
+        let path = root().join(folder);
+        if path.is_file() {
+            found.push(path);
+        } else {
+            walk(&path, extensions, &mut found);
+        }
+    }
+    assert!(!found.is_empty(), "no files under {folders:?}");
+    found.sort();
+    let name = |path: &Path| path.strip_prefix(root()).unwrap().to_str().unwrap().to_string();
+    found.iter().map(|path| (name(path), fs::read_to_string(path).unwrap())).collect()
+}
+
+fn walk(folder: &Path, extensions: &[&str], found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display())) {
+        let path = entry.unwrap().path();
+        let generated = ["target", "corpus", "artifacts"];
+        if path.is_dir() {
+            if !generated.iter().any(|name| path.ends_with(name)) {
+                walk(&path, extensions, found);
+            }
+        } else if path.extension().is_some_and(|e| extensions.contains(&e.to_str().unwrap())) {
+            found.push(path);
+        }
+    }
+}
+
+fn all_code() -> Vec<(String, String)> {
+    let folders = ["src", "tests", "benches", "fuzz", "kernels", "models", "build.rs"];
+    source_files(&folders, &["rs", "cu", "cuh", "h", "py"])
+}
+
+#[test]
+fn files_and_lines_are_short() {
+    let mut faults = Vec::new();
+    for (name, text) in all_code() {
+        let lines = text.lines().count();
+        let limit = match name.as_str() {
+            "src/main.rs" => MAIN_LINES,
+            _ if name.starts_with("kernels/") => KERNEL_LINES,
+            _ => FILE_LINES,
+        };
+        if lines > limit {
+            faults.push(format!("{name}: {lines} lines, at most {limit}"));
+        }
+        if name.ends_with("params.rs") && name.starts_with("src/backend/cuda") {
+            continue; // generated
+        }
+        for (number, line) in text.lines().enumerate() {
+            if line.chars().count() > COLUMNS {
+                faults.push(format!("{name}:{}: over {COLUMNS} columns", number + 1));
+            }
+        }
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+/// Relies on rustfmt: a function ends at the first line that is its indentation and a brace.
+#[test]
+fn functions_are_short() {
+    let mut faults = Vec::new();
+    for (name, text) in source_files(&["src", "tests", "benches", "build.rs"], &["rs"]) {
+        let lines: Vec<&str> = text.lines().collect();
+        for (start, line) in lines.iter().enumerate() {
+            let indent = line.len() - line.trim_start().len();
+            let words = line.trim_start();
+            let is_function = ["fn ", "pub fn ", "pub(super) fn ", "pub(crate) fn ", "unsafe fn "]
+                .iter()
+                .any(|head| words.starts_with(head));
+            if !is_function || line.ends_with(';') {
+                continue;
+            }
+            let end = format!("{}}}", " ".repeat(indent));
+            let length = lines[start..].iter().position(|l| **l == end).unwrap_or(0) + 1;
+            if length > FUNCTION_LINES {
+                faults.push(format!("{name}:{}: a function of {length} lines", start + 1));
+            }
+        }
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+#[test]
+fn imports_go_downwards() {
+    let allowed: BTreeMap<&str, &[&str]> = IMPORTS.iter().copied().collect();
+    let mut faults = Vec::new();
+    for (name, text) in source_files(&["src"], &["rs"]) {
+        let inner = name.strip_prefix("src/").unwrap();
+        let module = inner.split('/').next().unwrap().trim_end_matches(".rs");
+        if ["lib", "main"].contains(&module) {
+            continue;
+        }
+        let Some(below) = allowed.get(module) else {
+            faults.push(format!("{name}: module {module} is not in the table of imports"));
+            continue;
+        };
+        let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+        for line in code {
+            for part in line.split("crate::").skip(1) {
+                let used: String =
+                    part.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+                if used != module && !below.contains(&used.as_str()) {
+                    faults.push(format!("{name}: {module} must not import {used}: {line}"));
+                }
+            }
+        }
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+#[test]
+fn unsafe_stands_only_where_it_may() {
+    let mut faults = Vec::new();
+    for (name, text) in source_files(&["src"], &["rs"]) {
+        let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+        let uses = code.filter(|l| l.contains("unsafe ") || l.contains("allow(unsafe_code)"));
+        if uses.count() > 0 && !UNSAFE.contains(&name.as_str()) {
+            faults.push(name);
+        }
+    }
+    assert!(faults.is_empty(), "unsafe code in {faults:?}");
+}
+
+#[test]
+fn devices_are_named_in_one_place() {
+    for (name, text) in source_files(&["src"], &["rs"]) {
+        let is_driver = name.starts_with("src/backend/cuda/driver/cudarc");
+        assert!(is_driver || !text.contains("cudarc::"), "{name} names cudarc");
+    }
+    for (name, text) in source_files(&["kernels"], &["cu", "cuh", "h"]) {
+        let is_wrapper = name == "kernels/ptx.cuh";
+        assert!(is_wrapper || !text.contains("asm volatile"), "{name} holds inline PTX");
+        assert!(is_wrapper || !text.contains("asm("), "{name} holds inline PTX");
+    }
+}
+
+#[test]
+fn nothing_is_left_over() {
+    // Written in halves, so that this file does not find itself.
+    let words = [
+        concat!("TO", "DO"),
+        concat!("FIX", "ME"),
+        concat!("todo", "!("),
+        concat!("unimpl", "emented!("),
+        concat!("#[ig", "nore"),
+        concat!("dbg", "!("),
+        concat!("/ro", "ot/"),
+        concat!("/ho", "me/"),
+    ];
+    let mut faults = Vec::new();
+    let mut files = all_code();
+    files.extend(source_files(
+        &["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "Makefile", ".ci/run"],
+        &[],
+    ));
+    for (name, text) in files {
+        for (number, line) in text.lines().enumerate() {
+            for word in words.iter().filter(|word| line.contains(**word)) {
+                faults.push(format!("{name}:{}: {word}", number + 1));
+            }
+        }
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+#[test]
+fn modules_say_what_they_are_for() {
+    for (name, text) in source_files(&["src", "tests", "benches"], &["rs"]) {
+        let generated = name == "src/backend/cuda/params.rs";
+        assert!(generated || text.starts_with("//!"), "{name} does not begin with its job");
+    }
+}

@@ -1,0 +1,85 @@
+#!/bin/sh
+# Puts what the build needs and the machine lacks into .toolkit/ in the checkout: nvcc, which
+# compiles the kernels, and libclang, which writes the Rust side of their arguments. Both come as
+# Python wheels, about 130 MB to fetch and 360 MB unpacked; no GPU, driver or root is needed.
+#
+# What the machine has is left alone and nothing is fetched for it. Two links mark what is
+# complete, .toolkit/cuda and .toolkit/libclang; each is made last, so a run that was cut off is
+# repeated by the next, which finds in pip's cache what had arrived.
+
+set -eu
+cd "$(dirname "$0")/.."
+
+fail() {
+    echo "make toolkit: $1" >&2
+    exit 1
+}
+
+# The order is that of build.rs.
+have_nvcc() {
+    [ -n "${NVCC:-}" ] && return
+    for home in "${CUDA_HOME:-}" "${CUDA_PATH:-}" /usr/local/cuda; do
+        [ -n "$home" ] && [ -f "$home/bin/nvcc" ] && return
+    done
+    command -v nvcc >/dev/null || [ -f .toolkit/cuda/bin/nvcc ]
+}
+
+have_libclang() {
+    [ -e "${LIBCLANG_PATH:-}" ] && return
+    for library in .toolkit/libclang/libclang.so \
+        /usr/lib/llvm-*/lib/libclang.so* /usr/lib/llvm-*/lib/libclang-[0-9]*.so* \
+        /usr/lib/*-linux-gnu/libclang.so* /usr/lib/*-linux-gnu/libclang-[0-9]*.so* \
+        /usr/lib64/libclang.so* /usr/lib/libclang.so* /usr/local/lib/libclang.so*; do
+        [ -f "$library" ] && return
+    done
+    return 1
+}
+
+# nvcc runs the host's C++ compiler over every file, even one that has no host code.
+check_host_compiler() {
+    echo '#include <cstdlib>' | "${NVCC_CCBIN:-gcc}" -x c++ -fsyntax-only - 2>/dev/null ||
+        fail "nvcc needs a C++ compiler: install g++ (Debian: apt-get install g++)"
+}
+
+# A virtual environment, or a plain folder where Python has no ensurepip (Debian without
+# python3-venv) but there is a pip. Sets `site` to where packages land and `pip` to the command.
+prepare_pip() {
+    command -v python3 >/dev/null ||
+        fail "python3 is needed to fetch $1: install it, or install the CUDA toolkit yourself"
+    if [ ! -d .toolkit/site ] && { [ -x .toolkit/venv/bin/pip ] ||
+        python3 -m venv --clear .toolkit/venv >/dev/null 2>&1; }; then
+        pip=".toolkit/venv/bin/python3 -m pip install"
+        site=$(.toolkit/venv/bin/python3 -c \
+            'import sysconfig; print(sysconfig.get_path("purelib"))')
+    elif python3 -m pip --version >/dev/null 2>&1; then
+        rm -rf .toolkit/venv
+        pip="python3 -m pip install --upgrade --target .toolkit/site"
+        site=$PWD/.toolkit/site
+        mkdir -p "$site"
+    else
+        fail "python3 has neither venv nor pip (Debian: apt-get install python3-venv)"
+    fi
+}
+
+# install LINK FOLDER PACKAGE...: fetches the packages, then makes .toolkit/LINK point at FOLDER
+# of them. The link is relative: the checkout may be moved.
+install() {
+    link=$1 folder=$2
+    shift 2
+    prepare_pip "$*"
+    echo "make toolkit: fetching $*"
+    # $pip is a command and its arguments.
+    # shellcheck disable=SC2086
+    $pip --quiet --no-compile --disable-pip-version-check "$@" ||
+        fail "pip could not fetch $* (no network? then install the CUDA toolkit or libclang \
+yourself, or build with --no-default-features)"
+    [ -d "$site/$folder" ] || fail "the packages $* hold no $folder"
+    ln -sfn "${site#"$PWD"/.toolkit/}/$folder" ".toolkit/$link"
+}
+
+if ! have_nvcc; then
+    check_host_compiler
+    install cuda nvidia/cu13 'nvidia-cuda-nvcc==13.0.*' 'nvidia-nvvm==13.0.*' \
+        'nvidia-cuda-crt==13.0.*' 'nvidia-cuda-runtime==13.0.*' 'nvidia-cuda-cccl==13.0.*'
+fi
+have_libclang || install libclang clang/native libclang
