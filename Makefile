@@ -7,8 +7,6 @@ PROMPT ?= the old
 MAX_TOKENS ?= 64
 FUZZ_SECONDS ?= 60
 
-MODEL_VENV := target/venv-model
-
 .DEFAULT_GOAL := help
 .PHONY: help demo test check bench bundle toolkit params model fixtures fuzz clean
 
@@ -16,8 +14,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: toolkit ## build, then generate text with the model that is shipped
-	$(CARGO) build --release
-	target/release/ridgepoint generate --prompt "$(PROMPT)" --max-tokens $(MAX_TOKENS)
+	$(CARGO) run --release -- generate --prompt "$(PROMPT)" --max-tokens $(MAX_TOKENS)
 
 test: toolkit ## the whole suite
 	$(CARGO) test --release
@@ -25,7 +22,7 @@ test: toolkit ## the whole suite
 check: toolkit ## what must pass before a commit: format, lints, both feature sets, tests, docs
 	$(CARGO) fmt --check
 	$(CARGO) clippy --release --all-targets -- -D warnings
-	RUSTFLAGS= $(CARGO) check --release --no-default-features
+	$(CARGO) clippy --release --all-targets --no-default-features -- -D warnings
 	$(CARGO) test --release
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --no-deps
 
@@ -43,21 +40,24 @@ toolkit: ## nvcc and libclang into .toolkit/, where the machine has none
 params: toolkit ## write src/backend/cuda/params.rs anew from kernels/params.h
 	RIDGEPOINT_BLESS=1 $(CARGO) test --release --test suite params::
 
-model: $(MODEL_VENV)/complete ## train the shipped models again
-	$(MODEL_VENV)/bin/python models/train.py
+model: .toolkit/model/complete ## train the shipped models again
+	.toolkit/model/bin/python models/train.py
 
-fixtures: $(MODEL_VENV)/complete ## make the test fixtures again from the reference implementation
-	$(MODEL_VENV)/bin/python tests/fixtures/make_fixtures.py
+fixtures: .toolkit/fixtures/complete ## make the test fixtures again by the reference implementation
+	.toolkit/fixtures/bin/python tests/fixtures/make_fixtures.py
 
-$(MODEL_VENV)/complete: models/requirements.txt
-	$(PYTHON) -m venv $(MODEL_VENV)
-	$(MODEL_VENV)/bin/python -m pip install --quiet -r $<
+# Not in target/: PyTorch, which both need, is 5.6 GB to fetch again after `make clean`.
+.toolkit/model/complete: models/requirements.txt
+.toolkit/fixtures/complete: tests/fixtures/requirements.txt
+.toolkit/model/complete .toolkit/fixtures/complete:
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet -r $<
 	@touch $@
 
 fuzz: ## FUZZ_SECONDS of each fuzz target; needs cargo-fuzz and a nightly Rust
 	@$(CARGO) +nightly fuzz --version >/dev/null 2>&1 || { echo "make fuzz: needs a nightly Rust \
 	and cargo-fuzz: rustup toolchain install nightly && cargo install cargo-fuzz" >&2; exit 1; }
-	for target in $$($(CARGO) +nightly fuzz list); do \
+	@targets=$$($(CARGO) +nightly fuzz list) || exit 1; for target in $$targets; do \
 	    $(CARGO) +nightly fuzz run $$target -- -max_total_time=$(FUZZ_SECONDS) || exit 1; \
 	done
 

@@ -117,7 +117,7 @@ fn find_nvcc() -> Result<PathBuf, String> {
         println!("cargo::rerun-if-env-changed={variable}");
     }
     if let Some(nvcc) = env::var_os("NVCC").filter(|v| !v.is_empty()) {
-        return Ok(nvcc.into());
+        return Ok(watched(nvcc.into()));
     }
     let named = ["CUDA_HOME", "CUDA_PATH"].into_iter().filter_map(env::var_os);
     let in_home = named.map(|home| PathBuf::from(home).join("bin")).find(|d| has_nvcc(d));
@@ -140,9 +140,16 @@ fn find_nvcc() -> Result<PathBuf, String> {
         "the feature `cuda` needs nvcc and none was found: run `make toolkit`, or set CUDA_HOME, \
          or build for the CPU alone with --no-default-features",
     )?;
-    let nvcc = folder.join("nvcc");
-    println!("cargo::rerun-if-changed={}", nvcc.display());
-    Ok(nvcc)
+    Ok(watched(folder.join("nvcc")))
+}
+
+/// Asks for another build when this compiler is replaced. A bare name, which the system looks up
+/// on PATH, cannot be watched: cargo would miss the file and build every time.
+fn watched(nvcc: PathBuf) -> PathBuf {
+    if nvcc.is_file() {
+        println!("cargo::rerun-if-changed={}", nvcc.display());
+    }
+    nvcc
 }
 
 fn has_nvcc(folder: &Path) -> bool {

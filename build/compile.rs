@@ -28,9 +28,9 @@ const ENTRIES_KEPT: usize = 8;
 
 /// All that the files of one build have in common.
 pub struct Compiler {
-    pub nvcc: PathBuf,
-    pub targets: Vec<Target>,
-    pub cache: PathBuf,
+    nvcc: PathBuf,
+    targets: Vec<Target>,
+    cache: PathBuf,
     /// Hash of flags, headers, version and the variables that nvcc itself obeys.
     shared: Fnv,
 }
@@ -131,16 +131,21 @@ impl Compiler {
         fs::remove_dir_all(&intermediate).map_err(|e| format!("{}: {e}", intermediate.display()))
     }
 
-    /// Removes all but the newest entries of one file. Failing to tidy is no reason to fail a
-    /// build, and a build that runs beside this one copies what it needs before it goes on.
+    /// Removes all but the newest entries of one file, finished or cut off. Failing to tidy is no
+    /// reason to fail a build, and what a build beside this one is filling is among the newest.
     fn forget_old(&self, name: &str, newest: &Path) {
         let Ok(listing) = fs::read_dir(&self.cache) else {
             return;
         };
-        let prefix = format!("{name}-");
+        let finished = format!("{name}-");
+        let cut_off = format!("{name}.partial-");
         let mut entries: Vec<_> = listing
             .flatten()
-            .filter(|e| e.file_name().to_string_lossy().starts_with(&prefix))
+            .filter(|e| {
+                let entry = e.file_name();
+                let entry = entry.to_string_lossy();
+                entry.starts_with(&finished) || entry.starts_with(&cut_off)
+            })
             .filter(|e| e.path() != newest)
             .filter_map(|e| Some((e.metadata().ok()?.modified().ok()?, e.path())))
             .collect();

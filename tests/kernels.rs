@@ -2,14 +2,9 @@
 //! promises of the build (no local memory, no assembly outside of ptx.cuh).
 
 use super::build_script::facts;
+use super::common::root;
 use ridgepoint::cli;
-use std::path::PathBuf;
-use std::{env, fs};
-
-/// The folder with the project's files: the checkout, or a bundle that was carried elsewhere.
-pub fn root() -> PathBuf {
-    env::var_os("RIDGEPOINT_ROOT").map_or_else(|| env!("CARGO_MANIFEST_DIR").into(), PathBuf::from)
-}
+use std::fs;
 
 /// One row of the table of instances at the foot of a kernel file.
 struct Instance {
@@ -61,7 +56,8 @@ fn symbols_begin_with_their_file() {
 fn assembly_stands_in_ptx_cuh_alone() {
     for (name, text) in kernel_files() {
         let code = text.lines().map(|l| l.split("//").next().unwrap());
-        let asm = code.filter(|l| l.contains("asm volatile") || l.contains("asm(")).count();
+        let words = code.flat_map(|l| l.split(|c: char| !c.is_alphanumeric() && c != '_'));
+        let asm = words.filter(|w| ["asm", "__asm", "__asm__"].contains(w)).count();
         assert_eq!(asm > 0, name == "ptx.cuh", "{name}: {asm} asm statements");
     }
 }

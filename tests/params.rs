@@ -6,7 +6,8 @@
 //! compiler into params.rs, where they are checked on each build, and `tests/kernels.rs` holds the
 //! sizes against the parameters in the PTX.
 
-use super::{build_script::facts, kernels::root};
+use super::build_script::facts;
+use super::common::root;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs};

@@ -5,7 +5,8 @@
 #
 # What the machine has is left alone and nothing is fetched for it. Two links mark what is
 # complete, .toolkit/cuda and .toolkit/libclang; each is made last, so a run that was cut off is
-# repeated by the next, which finds in pip's cache what had arrived.
+# repeated by the next, which finds in pip's cache what had arrived. nvcc must be had, libclang
+# need not: without it the generated Rust is held against its header by a hash.
 
 set -eu
 cd "$(dirname "$0")/.."
@@ -42,10 +43,12 @@ check_host_compiler() {
 }
 
 # A virtual environment, or a plain folder where Python has no ensurepip (Debian without
-# python3-venv) but there is a pip. Sets `site` to where packages land and `pip` to the command.
+# python3-venv) but there is a pip. Sets `site` to where packages land and `pip` to the command
+# that puts them there.
 prepare_pip() {
+    mkdir -p .toolkit
     command -v python3 >/dev/null ||
-        fail "python3 is needed to fetch $1: install it, or install the CUDA toolkit yourself"
+        fail "python3 is needed to fetch $1: install it, or install $1 yourself"
     if [ ! -d .toolkit/site ] && { [ -x .toolkit/venv/bin/pip ] ||
         python3 -m venv --clear .toolkit/venv >/dev/null 2>&1; }; then
         pip=".toolkit/venv/bin/python3 -m pip install"
@@ -61,25 +64,26 @@ prepare_pip() {
     fi
 }
 
-# install LINK FOLDER PACKAGE...: fetches the packages, then makes .toolkit/LINK point at FOLDER
-# of them. The link is relative: the checkout may be moved.
+# install WHAT LINK FOLDER PACKAGE...: fetches the packages, then makes .toolkit/LINK point at
+# FOLDER of them. The link is relative: the checkout may be moved.
 install() {
-    link=$1 folder=$2
-    shift 2
-    prepare_pip "$*"
-    echo "make toolkit: fetching $*"
+    what=$1 link=$2 folder=$3
+    shift 3
+    prepare_pip "$what"
+    echo "make toolkit: fetching $what"
     # $pip is a command and its arguments.
     # shellcheck disable=SC2086
-    $pip --quiet --no-compile --disable-pip-version-check "$@" ||
-        fail "pip could not fetch $* (no network? then install the CUDA toolkit or libclang \
-yourself, or build with --no-default-features)"
-    [ -d "$site/$folder" ] || fail "the packages $* hold no $folder"
+    $pip --no-compile --disable-pip-version-check --retries 2 "$@" >.toolkit/pip.log 2>&1 ||
+        fail "pip could not fetch $what, see .toolkit/pip.log; without a network, install it \
+yourself or build with --no-default-features"
+    [ -d "$site/$folder" ] || fail "the packages of $what hold no $folder"
     ln -sfn "${site#"$PWD"/.toolkit/}/$folder" ".toolkit/$link"
 }
 
 if ! have_nvcc; then
     check_host_compiler
-    install cuda nvidia/cu13 'nvidia-cuda-nvcc==13.0.*' 'nvidia-nvvm==13.0.*' \
+    install nvcc cuda nvidia/cu13 'nvidia-cuda-nvcc==13.0.*' 'nvidia-nvvm==13.0.*' \
         'nvidia-cuda-crt==13.0.*' 'nvidia-cuda-runtime==13.0.*' 'nvidia-cuda-cccl==13.0.*'
 fi
-have_libclang || install libclang clang/native libclang
+have_libclang || (install libclang libclang clang/native libclang) ||
+    echo "make toolkit: going on without libclang" >&2
