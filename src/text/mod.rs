@@ -8,6 +8,7 @@ mod detokenize;
 mod file;
 mod stop;
 mod stream;
+mod syntax;
 mod tokenizer;
 
 pub use chat::{ChatTemplate, Message, RenderOptions};

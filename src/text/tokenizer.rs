@@ -3,6 +3,8 @@
 use crate::error::{Error, Result};
 use crate::request::TokenId;
 use crate::text::file;
+use crate::text::syntax::AnyJson;
+use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -54,7 +56,9 @@ impl Tokenizer {
     /// As [`Tokenizer::load`].
     pub fn parse(bytes: &[u8], path: &Path, embedding_rows: usize) -> Result<Tokenizer> {
         let expected = "a tokenizer.json as the tokenizers library writes it";
-        let mut tokenizer = tokenizers::Tokenizer::from_bytes(bytes)
+        serde_json::from_slice::<AnyJson>(bytes)
+            .map_err(|error| Error::invalid(path, "tokenizer", error, expected))?;
+        let mut tokenizer = contained(|| tokenizers::Tokenizer::from_bytes(bytes))
             .map_err(|error| Error::invalid(path, "tokenizer", error, expected))?;
         tokenizer.with_padding(None);
         tokenizer
@@ -81,8 +85,7 @@ impl Tokenizer {
     /// # Errors
     /// [`Error::Request`] if the tokenizer has no token for a part of the text.
     pub fn encode(&self, text: &str, add_special: bool) -> Result<Vec<TokenId>> {
-        let encoding = self.0.tokenizer.encode_fast(text, add_special);
-        let encoding = encoding
+        let encoding = contained(|| self.0.tokenizer.encode_fast(text, add_special))
             .map_err(|error| Error::Request(format!("the text cannot be tokenized: {error}")))?;
         Ok(encoding.get_ids().iter().map(|&id| TokenId(id)).collect())
     }
@@ -93,7 +96,7 @@ impl Tokenizer {
     /// [`Error::Request`] if the tokenizer's decoder fails.
     pub fn decode(&self, ids: &[TokenId]) -> Result<String> {
         let ids: Vec<u32> = ids.iter().map(|id| id.0).collect();
-        let text = self.0.tokenizer.decode(&ids, true);
+        let text = contained(|| self.0.tokenizer.decode(&ids, true));
         text.map_err(|error| Error::Request(format!("the tokens cannot be decoded: {error}")))
     }
 
@@ -116,6 +119,15 @@ impl Tokenizer {
     }
 }
 
+/// Calls the library. It indexes and subtracts by numbers from the file and panics where they do not
+/// fit; one file must not stop a process that serves others.
+fn contained<T>(call: impl FnOnce() -> tokenizers::Result<T>) -> std::result::Result<T, String> {
+    match std::panic::catch_unwind(AssertUnwindSafe(call)) {
+        Ok(result) => result.map_err(|error| error.to_string()),
+        Err(_) => Err("the tokenizers library cannot follow this tokenizer.json".to_string()),
+    }
+}
+
 fn pieces(tokenizer: &tokenizers::Tokenizer, ids: usize) -> Vec<Piece> {
     let added = tokenizer.get_added_vocabulary();
     let fallback = joins_bytes(tokenizer);
@@ -131,7 +143,8 @@ fn pieces(tokenizer: &tokenizers::Tokenizer, ids: usize) -> Vec<Piece> {
 fn word(tokenizer: &tokenizers::Tokenizer, pieces: &[Piece]) -> Option<TokenId> {
     let has_text = |id: &u32| {
         pieces[*id as usize] == Piece::Text
-            && tokenizer.decode(&[*id], true).is_ok_and(|text| !text.trim().is_empty())
+            && contained(|| tokenizer.decode(&[*id], true))
+                .is_ok_and(|text| !text.trim().is_empty())
     };
     (0..pieces.len() as u32).find(has_text).map(TokenId)
 }

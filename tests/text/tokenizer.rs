@@ -1,7 +1,7 @@
 //! Encoding and decoding against transformers, and files that are refused.
 
 use super::{TOKENIZERS, ids, list, load};
-use crate::common::fixture;
+use crate::common::{fixture, root};
 use ridgepoint::request::TokenId;
 use ridgepoint::text::Tokenizer;
 use std::fs;
@@ -72,9 +72,20 @@ fn names_the_file_and_the_fault() {
     fs::copy(fixture("tokenizer/tokenizer.json"), &path).unwrap();
     refused(419, &["id 419", "\"</think>\"", "ids below 419"]);
     assert!(Tokenizer::load(dir.path(), 420).is_ok());
+    fs::write(&path, r#"{"decoder": {"type": "\\ud800"}}"#).unwrap();
+    refused(10, &["line 1", "expected a tokenizer.json"]);
     let huge = fs::File::create(&path).unwrap();
     huge.set_len((256 << 20) + 1).unwrap();
     refused(10, &["file size", "at most 268435456 bytes"]);
+}
+
+/// The decoder is told to cut more characters than there are, at which the library panics.
+#[test]
+fn a_panic_of_the_library_is_an_error() {
+    let path = root().join("fuzz/corpus/tokenizer_json/strip_more_than_there_is.json");
+    let tokenizer = Tokenizer::parse(&fs::read(&path).unwrap(), &path, 1000).unwrap();
+    let error = tokenizer.decode(&[TokenId(4)]).unwrap_err();
+    assert!(error.to_string().contains("tokenizers library"), "{error}");
 }
 
 #[test]

@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use std::io;
 
 /// The budget of one rendering. One step is an instruction or 64 bytes of text made, so this is
-/// below a second and at most 64 MB.
+/// below a second and at most 64 MB. One gap is the engine's: where `~` or a filter turns a list into
+/// text, that text is counted when it is made, so a list of itself, nested, is not stopped there.
 const STEPS_MAX: u64 = 1_000_000;
 /// A longer prompt would exceed any context.
 const OUTPUT_BYTES_MAX: usize = 16 << 20;
