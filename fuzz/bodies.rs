@@ -10,8 +10,11 @@ use ridgepoint::text::{ChatTemplate, Detokenizer, Message, RenderOptions, Tokeni
 use serde_json::{Map, Value, json};
 use std::path::Path;
 
+/// What a target does with an input.
+pub type Body = fn(&[u8]);
+
 /// Every target by its name.
-pub const TARGETS: [(&str, fn(&[u8])); 4] = [
+pub const TARGETS: [(&str, Body); 4] = [
     ("safetensors_header", safetensors_header),
     ("config_json", config_json),
     ("chat_template", chat_template),
