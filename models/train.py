@@ -1,0 +1,187 @@
+"""Trains the shipped models: a small target and its smaller draft, over one tokenizer.
+
+    python models/train.py --out models --minutes 55
+
+Writes OUT/target and OUT/draft as Hugging Face directories and OUT/heldout.txt. The learning
+rate follows the time budget, so a slower machine takes fewer steps and still ends annealed; a
+checkpoint is written every few minutes, so an interrupted run leaves usable models.
+"""
+
+import argparse
+import json
+import math
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from transformers import LlamaConfig, LlamaForCausalLM
+
+import corpus
+
+CONTEXT = 512
+MAX_POSITIONS = 1024
+BATCH = 8
+DOCUMENTS = 48_000
+HELDOUT_STORIES = 48
+TARGET_SHARE = 0.83  # of the time budget; the draft takes the rest
+CHECKPOINT_SECONDS = 240
+SHAPES = {
+    "target": dict(hidden_size=256, num_hidden_layers=4, intermediate_size=640,
+                   num_attention_heads=4, num_key_value_heads=2),
+    "draft": dict(hidden_size=128, num_hidden_layers=2, intermediate_size=384,
+                  num_attention_heads=2, num_key_value_heads=1),
+}
+
+
+class Muon(torch.optim.Optimizer):
+    """Momentum whose matrix updates are orthogonalised, which takes fewer steps than Adam here."""
+
+    def __init__(self, matrices, lr):
+        super().__init__(matrices, dict(lr=lr, momentum=0.95))
+
+    @torch.no_grad()
+    def step(self):
+        for group in self.param_groups:
+            for weight in group["params"]:
+                momentum = self.state[weight].setdefault("m", torch.zeros_like(weight))
+                momentum.lerp_(weight.grad, 1 - group["momentum"])
+                update = orthogonalise(weight.grad.lerp(momentum, group["momentum"]))
+                rows, columns = weight.shape
+                weight.mul_(1 - 0.1 * group["lr"])
+                weight.add_(update, alpha=-group["lr"] * math.sqrt(max(1.0, rows / columns)))
+
+
+def orthogonalise(matrix):
+    """Five Newton-Schulz steps of the quintic that pushes singular values towards one."""
+    tall = matrix.shape[0] > matrix.shape[1]
+    x = (matrix.T if tall else matrix).bfloat16()
+    x = x / (x.norm() + 1e-7)
+    for _ in range(5):
+        gram = x @ x.T
+        x = 3.4445 * x + (-4.7750 * gram + 2.0315 * (gram @ gram)) @ x
+    return (x.T if tall else x).float()
+
+
+def build_model(name, tokenizer):
+    config = LlamaConfig(
+        vocab_size=corpus.VOCABULARY, head_dim=64, max_position_embeddings=MAX_POSITIONS,
+        rms_norm_eps=1e-5, rope_theta=10000.0, tie_word_embeddings=True, use_cache=False,
+        bos_token_id=tokenizer.token_to_id(corpus.BEGIN),
+        eos_token_id=tokenizer.token_to_id(corpus.END), **SHAPES[name])
+    return LlamaForCausalLM(config)
+
+
+def draw_batch(stream, starts, rng):
+    """Half the windows begin with a document and half anywhere, so that both are known."""
+    limit = len(stream) - CONTEXT - 1
+    fitting = starts[: np.searchsorted(starts, limit)]
+    offsets = np.concatenate((rng.choice(fitting, BATCH // 2), rng.integers(0, limit, BATCH // 2)))
+    windows = np.stack([stream[offset:offset + CONTEXT + 1] for offset in offsets])
+    windows = torch.from_numpy(windows)
+    return windows[:, :-1], windows[:, 1:]
+
+
+def learning_rate(progress, step):
+    """Warm up over 60 steps, hold, and fall linearly over the last half of the budget."""
+    return min(1.0, (step + 1) / 60) * min(1.0, max(0.0, (1 - progress) / 0.5))
+
+
+def loss_of(model, inputs, targets):
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = model(input_ids=inputs, use_cache=False).logits
+    return torch.nn.functional.cross_entropy(logits.float().flatten(0, 1), targets.flatten())
+
+
+def make_optimizers(model):
+    matrices = [p for n, p in model.named_parameters() if p.ndim == 2 and "embed" not in n]
+    others = [p for n, p in model.named_parameters() if p.ndim != 2 or "embed" in n]
+    return [Muon(matrices, lr=0.02),
+            torch.optim.AdamW(others, lr=4e-3, betas=(0.9, 0.95), weight_decay=0.0)]
+
+
+def train(name, tokenizer, stream, starts, seconds, out):
+    """Trains one model for a time budget and leaves it in OUT/name."""
+    torch.manual_seed(1 if name == "target" else 2)
+    rng = np.random.default_rng(1 if name == "target" else 2)
+    model = build_model(name, tokenizer)
+    model.train()
+    optimizers = make_optimizers(model)
+    peaks = [optimizer.param_groups[0]["lr"] for optimizer in optimizers]
+    print(f"{name}: {sum(p.numel() for p in model.parameters()):,} parameters", flush=True)
+    began, saved, step, mean = time.monotonic(), time.monotonic(), 0, None
+    while (elapsed := time.monotonic() - began) < seconds:
+        factor = learning_rate(elapsed / seconds, step)
+        for optimizer, peak in zip(optimizers, peaks):
+            optimizer.param_groups[0]["lr"] = peak * factor
+        loss = loss_of(model, *draw_batch(stream, starts, rng))
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        for optimizer in optimizers:
+            optimizer.step()
+        model.zero_grad(set_to_none=True)
+        mean = loss.item() if mean is None else 0.98 * mean + 0.02 * loss.item()
+        step += 1
+        if step % 50 == 0:
+            rate = step * BATCH * CONTEXT / (time.monotonic() - began)
+            print(f"{name} step {step} {elapsed:.0f} s loss {mean:.4f} {rate:.0f} tok/s",
+                  flush=True)
+        if time.monotonic() - saved > CHECKPOINT_SECONDS:
+            write_model(model, tokenizer, out / name)
+            saved = time.monotonic()
+    write_model(model, tokenizer, out / name)
+    print(f"{name}: {step} steps, {step * BATCH * CONTEXT:,} tokens, {elapsed / 60:.1f} minutes",
+          flush=True)
+
+
+def write_model(model, tokenizer, directory):
+    """config.json, generation_config.json, model.safetensors in bf16 and the tokenizer."""
+    directory.mkdir(parents=True, exist_ok=True)
+    source = model.config
+    config = {
+        "architectures": ["LlamaForCausalLM"],
+        "model_type": "llama",
+        "vocab_size": corpus.VOCABULARY,
+        **{key: getattr(source, key) for key in SHAPES["target"]},
+        "head_dim": source.head_dim,
+        "hidden_act": "silu",
+        "max_position_embeddings": MAX_POSITIONS,
+        "rms_norm_eps": source.rms_norm_eps,
+        "rope_theta": 10000.0,
+        "rope_scaling": None,
+        "attention_bias": False,
+        "mlp_bias": False,
+        "tie_word_embeddings": True,
+        "bos_token_id": source.bos_token_id,
+        "eos_token_id": source.eos_token_id,
+        "torch_dtype": "bfloat16",
+    }
+    ids = {key: config[key] for key in ("bos_token_id", "eos_token_id")}
+    for name, content in (("config.json", config), ("generation_config.json", ids)):
+        (directory / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    weights = {name: tensor.detach().to(torch.bfloat16).contiguous()
+               for name, tensor in model.state_dict().items() if name != "lm_head.weight"}
+    save_file(weights, str(directory / "model.safetensors"), metadata={"format": "pt"})
+    corpus.write_tokenizer(tokenizer, directory, MAX_POSITIONS)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent)
+    parser.add_argument("--minutes", type=float, default=55.0, help="for both models together")
+    parser.add_argument("--documents", type=int, default=DOCUMENTS)
+    args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+    heldout = "\n\n".join(corpus.heldout_stories(0, HELDOUT_STORIES)) + "\n"
+    (args.out / "heldout.txt").write_text(heldout, encoding="utf-8")
+    documents = corpus.training_documents(0, args.documents)
+    tokenizer = corpus.train_tokenizer(documents[:8000])
+    stream, starts = corpus.token_stream(tokenizer, documents)
+    print(f"corpus: {len(documents):,} documents, {len(stream):,} tokens", flush=True)
+    for name, share in (("target", TARGET_SHARE), ("draft", 1 - TARGET_SHARE)):
+        train(name, tokenizer, stream, starts, 60 * args.minutes * share, args.out)
+
+
+if __name__ == "__main__":
+    main()
