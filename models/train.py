@@ -10,8 +10,12 @@ checkpoint is written every few minutes, so an interrupted run leaves usable mod
 import argparse
 import json
 import math
+import os
 import time
 from pathlib import Path
+
+# Threads that sleep at a barrier: on cores shared with other work, spinning costs far more.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import numpy as np
 import torch
@@ -22,7 +26,7 @@ import corpus
 
 CONTEXT = 512
 MAX_POSITIONS = 1024
-BATCH = 8
+BATCH = 4
 DOCUMENTS = 48_000
 HELDOUT_STORIES = 48
 TARGET_SHARE = 0.83  # of the time budget; the draft takes the rest
@@ -39,29 +43,34 @@ class Muon(torch.optim.Optimizer):
     """Momentum whose matrix updates are orthogonalised, which takes fewer steps than Adam here."""
 
     def __init__(self, matrices, lr):
-        super().__init__(matrices, dict(lr=lr, momentum=0.95))
+        shapes = sorted({weight.shape for weight in matrices})
+        # One group per shape: equal shapes are orthogonalised together, as one batched product.
+        groups = [{"params": [w for w in matrices if w.shape == shape]} for shape in shapes]
+        super().__init__(groups, dict(lr=lr, momentum=0.95))
 
     @torch.no_grad()
     def step(self):
         for group in self.param_groups:
-            for weight in group["params"]:
-                momentum = self.state[weight].setdefault("m", torch.zeros_like(weight))
-                momentum.lerp_(weight.grad, 1 - group["momentum"])
-                update = orthogonalise(weight.grad.lerp(momentum, group["momentum"]))
-                rows, columns = weight.shape
-                weight.mul_(1 - 0.1 * group["lr"])
-                weight.add_(update, alpha=-group["lr"] * math.sqrt(max(1.0, rows / columns)))
+            weights = group["params"]
+            gradient = torch.stack([weight.grad for weight in weights])
+            momentum = self.state[weights[0]].setdefault("m", torch.zeros_like(gradient))
+            momentum.lerp_(gradient, 1 - group["momentum"])
+            updates = orthogonalise(gradient.lerp_(momentum, group["momentum"]))
+            rows, columns = weights[0].shape
+            rate = group["lr"] * math.sqrt(max(1.0, rows / columns))
+            for weight, update in zip(weights, updates):
+                weight.mul_(1 - 0.1 * group["lr"]).add_(update, alpha=-rate)
 
 
-def orthogonalise(matrix):
+def orthogonalise(matrices):
     """Five Newton-Schulz steps of the quintic that pushes singular values towards one."""
-    tall = matrix.shape[0] > matrix.shape[1]
-    x = (matrix.T if tall else matrix).bfloat16()
-    x = x / (x.norm() + 1e-7)
+    tall = matrices.shape[1] > matrices.shape[2]
+    x = (matrices.mT if tall else matrices).bfloat16()
+    x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
     for _ in range(5):
-        gram = x @ x.T
+        gram = x @ x.mT
         x = 3.4445 * x + (-4.7750 * gram + 2.0315 * (gram @ gram)) @ x
-    return (x.T if tall else x).float()
+    return (x.mT if tall else x).float()
 
 
 def build_model(name, tokenizer):
@@ -114,7 +123,8 @@ def train(name, tokenizer, stream, starts, seconds, out):
     while (elapsed := time.monotonic() - began) < seconds:
         factor = learning_rate(elapsed / seconds, step)
         for optimizer, peak in zip(optimizers, peaks):
-            optimizer.param_groups[0]["lr"] = peak * factor
+            for group in optimizer.param_groups:
+                group["lr"] = peak * factor
         loss = loss_of(model, *draw_batch(stream, starts, rng))
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
