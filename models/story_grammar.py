@@ -13,6 +13,9 @@ from functools import lru_cache
 from pathlib import Path
 
 GRAMMAR = Path(__file__).parent / "grammar"
+# After a beat of a plot comes, this often, a sentence of free choice; few words, many choices.
+INTERLUDES = 7 * ("Free",) + ("Interlude", "Gesture", "Scene")
+INTERLUDE_SHARE = 0.65
 MOODS = ("happy", "sad", "funny", "quiet")
 
 PRONOUNS = {
@@ -51,7 +54,46 @@ def load_rules(names):
             rules[head] = [line for line in body.split("\n") if line]
     for word in ("creature", "small_thing"):
         rules[word + "s"] = [plural(noun) for noun in rules[word]]
+    rules |= OPTIONAL
+    for name in rules:
+        rules[name] = [enrich(line) for line in rules[name]]
+    plots = [(name, kind, [[enrich(line) for line in beat] for beat in beats])
+             for name, kind, beats in plots]
     return rules, plots
+
+
+# Nouns of the templates that bear an adjective, which most often they then get.
+BEARERS = ("night morning evening door window shop box bed road house rain storm wind fire shelf "
+           "river bag bowl jar cupboard sack hole ledge stone cart king song tune gorge wheel "
+           "letter basket crowd finish race cellar bath roof forehead tea drum root branch flood "
+           "table lamp floor hand pocket notice poster lane sky sun moon fog mist").split()
+ENRICHMENTS = [
+    (r"\bsaid (\{\w+\})([.,])", r"<said> \1<maybe_said_adv>\2"),
+    (r"\b([Tt]he) (\{item\})", r"\1 <maybe_dear>\2"),
+    (r"\b(the|[Aa]|no) (<small_thing>|<creature>)", r"\1 <maybe_adj>\2"),
+    (r"(?<!adj> )(<food>)", r"<maybe_food_adj>\1"),
+    (r"\b(the|behind the|[Aa]) (<ground>)", r"\1 <maybe_ground_adj>\2"),
+    (r"(<adj>) (<small_things?>)", r"<maybe_another>\1 \2"),
+    (r"(?<!, )(<creature_adj>) (<creatures?>)", r"<maybe_another_creature>\1 \2"),
+    (rf"\b(the|[Aa]|\{{\w+\.his\}}) ({'|'.join(BEARERS)})\b", r"\1 <maybe_mild>\2"),
+]
+OPTIONAL = {
+    "maybe_said_adv": ["", " <said_adv>"],
+    "maybe_dear": ["", "", "<dear> "],
+    "maybe_adj": ["", "<adj> "],
+    "maybe_food_adj": ["", "<food_adj> "],
+    "maybe_ground_adj": ["", "<ground_adj> "],
+    "maybe_mild": ["", "<mild> ", "<mild> "],
+    "maybe_another": ["", "", "<adj>, ", "<adj>, "],
+    "maybe_another_creature": ["", "", "<adj>, ", "very "],
+}
+
+
+def enrich(line):
+    """Adds free choices to a template: verbs of speech, adverbs, adjectives before nouns."""
+    for pattern, replacement in ENRICHMENTS:
+        line = re.sub(pattern, replacement, line)
+    return line
 
 
 def plural(noun):
@@ -59,6 +101,8 @@ def plural(noun):
     head, of, rest = noun.partition(" of ")
     if head.endswith("mouse"):
         head = head[:-5] + "mice"
+    elif head == "leaf":
+        head = "leaves"
     elif head.endswith(("ry", "py", "ly")):
         head = head[:-1] + "ies"
     elif head.endswith(("sh", "ch", "x", "s")):
@@ -111,8 +155,11 @@ def cast_place(row):
     place, prep, sights = row
     the = f"the {place}"
     sights = [sight.strip() for sight in sights.split("/")]
-    return Role(name=place, the=the, at=f"{prep} {the}", to=f"to {the}",
-                to_at=f"{prep} {the}", sight=sights)
+    # Half of the mentions carry an adjective, a new one each time.
+    phrases = [the] * len(RULES["place_adj"]) + [f"the {adj} {place}" for adj in RULES["place_adj"]]
+    at = [f"{prep} {phrase}" for phrase in phrases]
+    return Role(name=place, the=phrases, at=at, to=[f"to {phrase}" for phrase in phrases],
+                to_at=at, sight=sights)
 
 
 def cast_story(rng, rules, item_class):
@@ -175,7 +222,7 @@ class Teller:
         choice = self.rng.choice(options)
         while choice in recent:
             choice = self.rng.choice(options)
-        if len(options) >= 4:
+        if len(options) > 4:
             recent.append(choice)
             del recent[:-3]
         return choice
@@ -223,10 +270,18 @@ def tell_beats(teller, beats):
         if options == ["//"]:
             parts.append("\n")
         elif rng.random() < chance:
-            parts.append(teller.expand(rng.choice(options)))
-            if rng.random() < 0.22:
-                parts.append(teller.expand(rng.choice(("<Interlude>", "<Gesture>", "<Scene>"))))
+            parts.append(teller.expand(link(rng, rng.choice(options))))
+            if rng.random() < INTERLUDE_SHARE:
+                parts.append(teller.expand(link(rng, teller.draw(rng.choice(INTERLUDES)))))
     return parts
+
+
+def link(rng, line):
+    """Lets a sentence about somebody begin with a link to the one before, more often than not."""
+    linked = re.match(r"\{(hero|friend|other)(\.He)?\} ", line)
+    if not linked or rng.random() < 0.35:
+        return line
+    return f"<link>, {line.replace('.He', '.he', 1) if linked[2] else line}"
 
 
 def make_story(rng, plot=None):
