@@ -1,4 +1,4 @@
-"""Measures the shipped models on held-out text: perplexity, n-gram marks, draft acceptance, samples.
+"""Measures the shipped models on held-out text: perplexity, n-gram marks, acceptance, samples.
 
     python models/evaluate.py            # every figure of models/README.md
     python models/evaluate.py --samples  # only the sample outputs

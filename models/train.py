@@ -19,14 +19,15 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import numpy as np
 import torch
-from safetensors.torch import save
+from safetensors.torch import load_file, save
 from transformers import LlamaConfig, LlamaForCausalLM
 
 import corpus
 
 CONTEXT = 768  # longer than nearly every story
+SHORT_CONTEXT = 192  # where asked for: more openings, and the requests they answer, per token
 MAX_POSITIONS = 1024
-BATCH = 3
+BATCH_TOKENS = 2304
 DOCUMENTS = 48_000
 HELDOUT_STORIES = 48
 TARGET_SHARE = 0.83  # of the time budget; the draft takes the rest
@@ -82,13 +83,13 @@ def build_model(name, tokenizer):
     return LlamaForCausalLM(config)
 
 
-def draw_batch(stream, starts, rng):
+def draw_batch(stream, starts, rng, context):
     """Most windows begin with a document, the others anywhere, so that both are known."""
-    limit = len(stream) - CONTEXT - 1
+    count, limit = BATCH_TOKENS // context, len(stream) - context - 1
     fitting = starts[: np.searchsorted(starts, limit)]
-    offsets = np.concatenate((rng.choice(fitting, BATCH - BATCH // 2),
-                              rng.integers(0, limit, BATCH // 2)))
-    windows = np.stack([stream[offset:offset + CONTEXT + 1] for offset in offsets])
+    offsets = np.concatenate((rng.choice(fitting, count - count // 3),
+                              rng.integers(0, limit, count // 3)))
+    windows = np.stack([stream[offset:offset + context + 1] for offset in offsets])
     windows = torch.from_numpy(windows)
     return windows[:, :-1], windows[:, 1:]
 
@@ -111,14 +112,18 @@ def make_optimizers(model):
             torch.optim.AdamW(others, lr=4e-3, betas=(0.9, 0.95), weight_decay=0.0)]
 
 
-def train(name, tokenizer, stream, starts, seconds, out):
+def train(name, tokenizer, stream, starts, seconds, args):
     """Trains one model for a time budget and leaves it in OUT/name."""
     torch.manual_seed(1 if name == "target" else 2)
     rng = np.random.default_rng(1 if name == "target" else 2)
     model = build_model(name, tokenizer)
+    if args.resume:
+        rng = np.random.default_rng()  # other windows than the run that is gone on with
+        model.load_state_dict(load_file(str(args.out / name / "model.safetensors")), strict=False)
     model.train()
     optimizers = make_optimizers(model)
-    peaks = [optimizer.param_groups[0]["lr"] for optimizer in optimizers]
+    peaks = [optimizer.param_groups[0]["lr"] * (0.6 if args.resume else 1.0)
+             for optimizer in optimizers]
     print(f"{name}: {sum(p.numel() for p in model.parameters()):,} parameters", flush=True)
     began, saved, step, mean = time.monotonic(), time.monotonic(), 0, None
     while (elapsed := time.monotonic() - began) < seconds:
@@ -126,7 +131,8 @@ def train(name, tokenizer, stream, starts, seconds, out):
         for optimizer, peak in zip(optimizers, peaks):
             for group in optimizer.param_groups:
                 group["lr"] = peak * factor
-        loss = loss_of(model, *draw_batch(stream, starts, rng))
+        context = SHORT_CONTEXT if elapsed < args.short_share * seconds else CONTEXT
+        loss = loss_of(model, *draw_batch(stream, starts, rng, context))
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for optimizer in optimizers:
@@ -135,14 +141,14 @@ def train(name, tokenizer, stream, starts, seconds, out):
         mean = loss.item() if mean is None else 0.98 * mean + 0.02 * loss.item()
         step += 1
         if step % 50 == 0:
-            rate = step * BATCH * CONTEXT / (time.monotonic() - began)
+            rate = step * BATCH_TOKENS / (time.monotonic() - began)
             print(f"{name} step {step} {elapsed:.0f} s loss {mean:.4f} {rate:.0f} tok/s",
                   flush=True)
         if time.monotonic() - saved > CHECKPOINT_SECONDS:
-            write_model(model, tokenizer, out / name)
+            write_model(model, tokenizer, args.out / name)
             saved = time.monotonic()
-    write_model(model, tokenizer, out / name)
-    print(f"{name}: {step} steps, {step * BATCH * CONTEXT:,} tokens, {elapsed / 60:.1f} minutes",
+    write_model(model, tokenizer, args.out / name)
+    print(f"{name}: {step} steps, {step * BATCH_TOKENS:,} tokens, {elapsed / 60:.1f} minutes",
           flush=True)
 
 
@@ -182,6 +188,10 @@ def main():
     parser.add_argument("--out", type=Path, default=Path(__file__).parent)
     parser.add_argument("--minutes", type=float, default=55.0, help="for both models together")
     parser.add_argument("--documents", type=int, default=DOCUMENTS)
+    parser.add_argument("--short-share", type=float, default=0.0,
+                        help="the share of the budget, at its start, spent on short windows")
+    parser.add_argument("--only", choices=list(SHAPES), help="train just this one")
+    parser.add_argument("--resume", action="store_true", help="go on from the weights in OUT")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     heldout = "\n\n".join(corpus.heldout_stories(0, HELDOUT_STORIES)) + "\n"
@@ -190,8 +200,9 @@ def main():
     tokenizer = corpus.train_tokenizer(documents[:8000])
     stream, starts = corpus.token_stream(tokenizer, documents)
     print(f"corpus: {len(documents):,} documents, {len(stream):,} tokens", flush=True)
-    for name, share in (("target", TARGET_SHARE), ("draft", 1 - TARGET_SHARE)):
-        train(name, tokenizer, stream, starts, 60 * args.minutes * share, args.out)
+    shares = {"target": TARGET_SHARE, "draft": 1 - TARGET_SHARE}
+    for name, share in ({args.only: 1.0} if args.only else shares).items():
+        train(name, tokenizer, stream, starts, 60 * args.minutes * share, args)
 
 
 if __name__ == "__main__":
