@@ -6,6 +6,7 @@ PYTHON ?= python3
 PROMPT ?= Once upon a time
 MAX_TOKENS ?= 300
 FUZZ_SECONDS ?= 60
+TRAIN_MINUTES ?= 55
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check bench bundle toolkit params model fixtures fuzz clean
@@ -41,7 +42,7 @@ params: toolkit ## write src/backend/cuda/params.rs anew from kernels/params.h
 	RIDGEPOINT_BLESS=1 $(CARGO) test --release --test suite params::
 
 model: .toolkit/model/complete ## train the shipped models again
-	.toolkit/model/bin/python models/train.py
+	.toolkit/model/bin/python models/train.py --out models --minutes $(TRAIN_MINUTES)
 
 fixtures: .toolkit/fixtures/complete ## make the test fixtures again by the reference implementation
 	.toolkit/fixtures/bin/python tests/fixtures/make_fixtures.py
