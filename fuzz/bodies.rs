@@ -83,7 +83,8 @@ fn refused(error: &Error) {
     assert!(error.to_string().starts_with("chat_template.jinja: "), "{error}");
 }
 
-/// A `tokenizer.json`: what is loaded encodes to ids that it knows, and decodes whatever it is told.
+/// A `tokenizer.json`: what is loaded encodes to ids that it knows, and decodes whatever it is
+/// told.
 pub fn tokenizer_json(data: &[u8]) {
     const ROWS: usize = 1000;
     let Ok(tokenizer) = Tokenizer::parse(data, Path::new("tokenizer.json"), ROWS) else { return };

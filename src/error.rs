@@ -1,8 +1,8 @@
 //! One error type for the whole crate.
 //!
-//! A message names the file (or flag, or request field), what was found, what was expected and, where
-//! there is something to do, what to do. [`Error::is_mistake`] tells the user's mistakes from faults:
-//! the command line exits with 2 for the first and 1 for the second.
+//! A message names the file (or flag, or request field), what was found, what was expected and,
+//! where there is something to do, what to do. [`Error::is_mistake`] tells the user's mistakes from
+//! faults: the command line exits with 2 for the first and 1 for the second.
 
 use std::path::{Path, PathBuf};
 

@@ -6,20 +6,21 @@
 //! All arithmetic is f32, each operation rounded once to nearest, ties to even, and nothing fused
 //! but where [`math`] says so. For a row of logits `x[0..vocab]`:
 //!
-//! 1. *Range.* A logit beyond ±2^100 becomes ±2^100, so that no later step can overflow. -inf stays:
-//!    its token is forbidden. NaN, +inf and a row of nothing but -inf are faults of the device.
+//! 1. *Range.* A logit beyond ±2^100 becomes ±2^100, so that no later step can overflow. -inf
+//!    stays: its token is forbidden. NaN, +inf and a row of nothing but -inf are faults of the
+//!    device.
 //! 2. *Bias.* `x[t] = x[t] + b`, where b is the sum of t's entries in the order they are listed,
 //!    starting from the first.
 //! 3. *Repetition penalty r*, for every token of prompt or output, once: `x / r` if x > 0, else
 //!    `x * r`.
 //! 4. *Frequency penalty f, presence penalty p*, for every token that stands n > 0 times in the
 //!    output: `x = (x - f * n) - p`.
-//! 5. *Temperature T.* If T = 0, the result is the largest x, lowest id on ties, and the steps below
-//!    are left out: they could not remove it. Else `y = x / T`.
+//! 5. *Temperature T.* If T = 0, the result is the largest x, lowest id on ties, and the steps
+//!    below are left out: they could not remove it. Else `y = x / T`.
 //! 6. *Top-k.* In the order "y descending, id ascending" (+0 equals -0) the first k tokens stay.
 //! 7. *Top-p.* Each token has the integer weight `w = round(exp(y - max y) * 2^40)`
-//!    ([`math::weight`]). Of the tokens that top-k left, with total weight W, the shortest beginning
-//!    of the same order stays whose weights add up to `ceil(W * P / 2^32)` or more, with
+//!    ([`math::weight`]). Of the tokens that top-k left, with total weight W, the shortest
+//!    beginning of the same order stays whose weights add up to `ceil(W * P / 2^32)` or more, with
 //!    `P = ceil(top_p * 2^32)`. top_p = 1 removes nothing, not even tokens of weight 0.
 //! 8. *Min-p.* Of those, tokens with `w >= ceil(min_p * 2^40)` stay; the largest y has w = 2^40.
 //! 9. *Draw.* The largest `y + g`, lowest id on ties, g being the token's noise.
@@ -32,11 +33,11 @@
 //!
 //! Gumbel-max: the argmax of `y + g` with independent standard Gumbel g has the distribution
 //! softmax(y), restricted to the tokens that remain. The noise of token t at position n, the length
-//! of prompt and output so far, comes from [`philox`]: key = (low, high) word of the seed, counter =
-//! (t / 4, n, 0, 0), word t mod 4 of the result, mapped by [`math::gumbel`]. It does not depend on the
-//! logits. Two models that draw with the same seed at the same position therefore tend to agree,
-//! which is what speculative decoding accepts by (Daliri, Musco and Suresh 2024, "Coupling without
-//! communication and drafter-invariant speculative decoding").
+//! of prompt and output so far, comes from [`philox`]: key = (low, high) word of the seed, counter
+//! = (t / 4, n, 0, 0), word t mod 4 of the result, mapped by [`math::gumbel`]. It does not depend
+//! on the logits. Two models that draw with the same seed at the same position therefore tend to
+//! agree, which is what speculative decoding accepts by (Daliri, Musco and Suresh 2024, "Coupling
+//! without communication and drafter-invariant speculative decoding").
 
 mod filter;
 mod logprob;

@@ -25,7 +25,8 @@ pub struct Span {
     pub rows: Range<usize>,
     /// The position of the first row; row `i` has position `start + i`.
     pub start: usize,
-    /// The block table: page `i` holds positions `64 i .. 64 (i + 1)`. It may be longer than needed.
+    /// The block table: page `i` holds positions `64 i .. 64 (i + 1)`. It may be longer than
+    /// needed.
     pub pages: Vec<PageId>,
 }
 
@@ -56,7 +57,8 @@ impl Batch {
         }
     }
 
-    /// Adds `tokens` of one sequence at positions `start..`, with its block table; gives their rows.
+    /// Adds `tokens` of one sequence at positions `start..`, with its block table; gives their
+    /// rows.
     ///
     /// # Panics
     /// If there are no tokens, if the pages do not reach the last position, or if a decode batch

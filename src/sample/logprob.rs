@@ -1,8 +1,8 @@
 //! Log-probabilities of the raw logits: before bias, penalties and temperature.
 //!
-//! `log_prob(t) = (x_t - max) - ln(sum of weight(x_i - max) 2^-40)`: two f32 subtractions around the
-//! fixed-point sum of [`super::math`], which does not depend on the order of its terms. The weights
-//! have an absolute error of 2^-41 each, so a vocabulary of 2^17 tokens adds at most 6e-8.
+//! `log_prob(t) = (x_t - max) - ln(sum of weight(x_i - max) 2^-40)`: two f32 subtractions around
+//! the fixed-point sum of [`super::math`], which does not depend on the order of its terms. The
+//! weights have an absolute error of 2^-41 each, so a vocabulary of 2^17 tokens adds at most 6e-8.
 
 use super::filter::{self, Mass, key_id, key_value};
 use super::math::{VOCAB_MAX, ln_weight};

@@ -3,8 +3,8 @@
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use std::fmt::{Formatter, Result as FmtResult};
 
-/// Any JSON, read to its end and not kept. Unlike `IgnoredAny` it decodes strings and numbers, where
-/// escapes and exponents may still be at fault.
+/// Any JSON, read to its end and not kept. Unlike `IgnoredAny` it decodes strings and numbers,
+/// where escapes and exponents may still be at fault.
 pub(super) struct AnyJson;
 
 impl<'de> Deserialize<'de> for AnyJson {

@@ -119,8 +119,8 @@ impl Tokenizer {
     }
 }
 
-/// Calls the library. It indexes and subtracts by numbers from the file and panics where they do not
-/// fit; one file must not stop a process that serves others.
+/// Calls the library. It indexes and subtracts by numbers from the file and panics where they do
+/// not fit; one file must not stop a process that serves others.
 fn contained<T>(call: impl FnOnce() -> tokenizers::Result<T>) -> std::result::Result<T, String> {
     match std::panic::catch_unwind(AssertUnwindSafe(call)) {
         Ok(result) => result.map_err(|error| error.to_string()),

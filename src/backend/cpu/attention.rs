@@ -2,11 +2,11 @@
 //!
 //! A task is some consecutive rows of one sequence and one key/value head with all query heads that
 //! read it. For each page and each row: scores of the row's visible slots (the dot product of the
-//! [module](super) times 1 / sqrt(head_dim)), their maximum, `p = exp(score - max)` with 0 for slots
-//! that are not visible, the sum of p over 64 slots in sixteen lanes, and `acc = fma(p, v, acc)`
-//! slot by slot. Where the maximum grows, sum and acc are multiplied by exp(old - new) first. Page
-//! boundaries are multiples of 64 of the position, so a row does the same whatever rows are beside
-//! it; rows share only the time for which a page is in the cache.
+//! [module](super) times 1 / sqrt(head_dim)), their maximum, `p = exp(score - max)` with 0 for
+//! slots that are not visible, the sum of p over 64 slots in sixteen lanes, and `acc = fma(p, v,
+//! acc)` slot by slot. Where the maximum grows, sum and acc are multiplied by exp(old - new) first.
+//! Page boundaries are multiples of 64 of the position, so a row does the same whatever rows are
+//! beside it; rows share only the time for which a page is in the cache.
 
 use super::gemm::store_some;
 use super::math;

@@ -1,6 +1,7 @@
 //! Tasks on all threads, in no particular order. No result depends on who does what.
 
-use std::sync::{Mutex, PoisonError};
+use rayon::{ThreadPool, ThreadPoolBuilder};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 /// Below this much work, in multiply-adds, waking another thread costs more than it saves.
 const WORK_MIN: usize = 1 << 20;
@@ -8,6 +9,19 @@ const WORK_MIN: usize = 1 << 20;
 /// How many threads take tasks.
 pub(super) fn threads() -> usize {
     rayon::current_num_threads()
+}
+
+/// One thread fewer than [`threads`]: the calling thread works too. With as many workers as cores
+/// beside a caller that works, one thread too many waits for a core in every op.
+fn workers() -> &'static ThreadPool {
+    static WORKERS: OnceLock<ThreadPool> = OnceLock::new();
+    WORKERS.get_or_init(|| {
+        ThreadPoolBuilder::new()
+            .num_threads(threads().saturating_sub(1).max(1))
+            .thread_name(|i| format!("ridgepoint-cpu-{i}"))
+            .build()
+            .expect("the system starts as many threads as the processor has cores")
+    })
 }
 
 /// Into how many tasks `work` multiply-adds should be cut: one if that is quickest, else enough
@@ -30,7 +44,7 @@ pub(super) fn for_each<T: Send>(work: usize, tasks: Vec<T>, task: impl Fn(T) + S
             task(item);
         }
     };
-    rayon::in_place_scope(|scope| {
+    workers().in_place_scope(|scope| {
         for _ in 0..helpers {
             scope.spawn(|_| drain());
         }

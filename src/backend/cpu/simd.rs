@@ -64,6 +64,19 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn min(self, a: Self::V, b: Self::V) -> Self::V;
     /// `2^n` for whole n in -126..=127.
     fn pow2(self, n: Self::V) -> Self::V;
+    /// Asks for the cache line at `at` to be brought into the second-level cache; `at` need not be
+    /// memory of ours. Into the first level it gains nothing: too few misses can wait there. The
+    /// hardware's own prefetch stops at each page and starts anew with each row.
+    #[inline(always)]
+    fn prefetch(self, at: *const u8) {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: SSE is part of x86-64, and a prefetch of any address neither reads nor faults.
+        unsafe {
+            _mm_prefetch::<_MM_HINT_T1>(at.cast());
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = at;
+    }
     /// The lanes' sum: lane i + lane i + 8 for i below 8, then + 4, + 2, + 1 likewise.
     fn sum(self, v: Self::V) -> f32;
     /// [`Simd::sum`] of each of N vectors.

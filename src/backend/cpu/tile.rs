@@ -23,10 +23,14 @@ pub(super) fn stored<S: Simd, E: Element, const M: usize, const N: usize>(
     for i in 0..M {
         rows[i] = &x[i][..whole];
     }
+    // Rows follow one another in memory, so what lies this far ahead is wanted soon.
+    const AHEAD: usize = 32 << 10;
     for k in 0..whole {
         let mut v = [s.splat(0.0); N];
         for j in 0..N {
-            v[j] = E::load(s, &blocks[j][k]);
+            let block = &blocks[j][k];
+            s.prefetch(std::ptr::from_ref(block).cast::<u8>().wrapping_add(AHEAD));
+            v[j] = E::load(s, block);
         }
         for i in 0..M {
             let x = s.load(&rows[i][k]);

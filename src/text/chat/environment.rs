@@ -8,17 +8,18 @@ use std::collections::BTreeMap;
 use std::io;
 
 /// The budget of one rendering. One step is an instruction or 64 bytes of text made, so this is
-/// below a second and at most 64 MB. One gap is the engine's: where `~` or a filter turns a list into
-/// text, that text is counted when it is made, so a list of itself, nested, is not stopped there.
+/// below a second and at most 64 MB. One gap is the engine's: where `~` or a filter turns a list
+/// into text, that text is counted when it is made, so a list of itself, nested, is not stopped
+/// there.
 const STEPS_MAX: u64 = 1_000_000;
 /// A longer prompt would exceed any context.
 const OUTPUT_BYTES_MAX: usize = 16 << 20;
 /// Nested loops and macro calls (those count several times).
 const RECURSION_MAX: usize = 150;
 const NAME: &str = "chat template";
-/// Lists can be nested as deep as the budget goes, and the engine drops and prints them by recursion,
-/// where no limit of its own holds. Three steps make a level, and a level takes up to 500 bytes of
-/// stack. Only what is used of it becomes memory.
+/// Lists can be nested as deep as the budget goes, and the engine drops and prints them by
+/// recursion, where no limit of its own holds. Three steps make a level, and a level takes up to
+/// 500 bytes of stack. Only what is used of it becomes memory.
 const STACK_BYTES: usize = 256 << 20;
 /// The variable that carries the time into `strftime_now`.
 const NOW: &str = "__now_unix_s";
