@@ -41,7 +41,11 @@ SHAPES = {
 
 
 class Muon(torch.optim.Optimizer):
-    """Momentum whose matrix updates are orthogonalised, which takes fewer steps than Adam here."""
+    """Momentum whose matrix updates are orthogonalised, which takes fewer steps than Adam here.
+
+    Method and coefficients: Jordan et al. 2024, "Muon: An optimizer for hidden layers in neural
+    networks".
+    """
 
     def __init__(self, matrices, lr):
         shapes = sorted({weight.shape for weight in matrices})
