@@ -4,7 +4,7 @@
 CARGO ?= cargo
 PYTHON ?= python3
 PROMPT ?= Once upon a time
-MAX_TOKENS ?= 300
+MAX_TOKENS ?= 900
 FUZZ_SECONDS ?= 60
 TRAIN_MINUTES ?= 55
 

@@ -288,6 +288,24 @@ fn a_chat_reads_lines_and_answers() {
 }
 
 #[test]
+fn a_chat_goes_on_after_a_message_that_does_not_fit() {
+    let mut child = Command::new(binary())
+        .args(["generate", "--chat", "--json", "--context", "40", "--max-tokens", "4"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let long = "a story ".repeat(100);
+    write!(child.stdin.take().unwrap(), "{long}\nHello.\n").unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+    let answers = json_lines(&stdout(&output));
+    assert!(answers[0]["error"].as_str().unwrap().contains("the context holds 40"));
+    assert_eq!(answers[1]["tokens"].as_array().unwrap().len(), 4);
+}
+
+#[test]
 fn kernels_are_listed() {
     let output = ridgepoint(&["kernels", "--json"]);
     assert!(output.status.success(), "{}", stderr(&output));

@@ -2,7 +2,7 @@
 
 use crate::cli::Done;
 use crate::cli::args::GenerateArgs;
-use crate::cli::generate::{CpuGenerator, Printer, Report, Seconds};
+use crate::cli::generate::{CpuGenerator, Printer, Report, Seconds, report_error};
 use crate::cli::output::Output;
 use crate::cli::prompts::{Defaults, no_template};
 use crate::cli::session::{Interrupt, PREFILL_ROWS, Session};
@@ -24,6 +24,8 @@ struct Chat<'a> {
     generator: CpuGenerator,
     load: Duration,
     messages: Vec<Message>,
+    /// Whether a message could not be answered.
+    failed: bool,
 }
 
 /// Reads a line, answers it, and so on until the end of input or `/exit`.
@@ -39,7 +41,9 @@ pub fn run(
     let context = args.model.context.unwrap_or(session.config.context.min(CONTEXT_DEFAULT));
     let (generator, load) = session.load(context, PREFILL_ROWS.min(context), 1)?;
     let messages = Vec::new();
-    let mut chat = Chat { args, session, defaults, interrupt, template, generator, load, messages };
+    let failed = false;
+    let mut chat =
+        Chat { args, session, defaults, interrupt, template, generator, load, messages, failed };
     chat.reset();
     let terminal = std::io::stdin().is_terminal();
     if terminal {
@@ -54,11 +58,11 @@ pub fn run(
         let mut line = String::new();
         let read = std::io::stdin().lock().read_line(&mut line);
         if read.map_err(Error::io(Path::new("standard input"), "cannot read"))? == 0 {
-            return Ok(Done::Well);
+            return Ok(chat.done(terminal));
         }
         match line.trim() {
             "" => {}
-            "/exit" => return Ok(Done::Well),
+            "/exit" => return Ok(chat.done(terminal)),
             "/reset" => chat.reset(),
             text => chat.answer(text, out)?,
         }
@@ -66,6 +70,11 @@ pub fn run(
 }
 
 impl Chat<'_> {
+    /// A person at a terminal has seen what failed; a script learns it by the exit code.
+    fn done(&self, terminal: bool) -> Done {
+        if self.failed && !terminal { Done::WithMistakes } else { Done::Well }
+    }
+
     fn reset(&mut self) {
         self.messages.clear();
         self.messages.extend(self.args.system.as_ref().map(|text| Message::new("system", text)));
@@ -79,7 +88,8 @@ impl Chat<'_> {
             Ok(answer) => self.messages.push(Message::new("assistant", &answer)),
             Err(error @ (Error::Request(_) | Error::Template { .. })) => {
                 self.messages.pop();
-                eprintln!("error: {error} (/reset starts over)");
+                self.failed = true;
+                report_error(self.args.model.json, None, &error, out)?;
             }
             Err(error) => return Err(error),
         }

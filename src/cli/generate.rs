@@ -141,7 +141,8 @@ fn is_output(error: &Error) -> bool {
     matches!(error, Error::Io { .. })
 }
 
-fn report_error(json: bool, id: Option<Value>, error: &Error, out: &mut Output) -> Result<()> {
+/// Says on stderr, and in a JSON object if results are such, why there is no result.
+pub fn report_error(json: bool, id: Option<Value>, error: &Error, out: &mut Output) -> Result<()> {
     #[derive(Serialize)]
     struct Failure {
         id: Option<Value>,
