@@ -16,6 +16,7 @@ use super::store::{Bf16, Element, F32, KvCache, Tensor};
 use super::tile;
 use crate::backend::{Batch, Heads, PAGE_SIZE, Span};
 use crate::tensor::Dtype;
+use std::ptr;
 
 /// Rows of a task: how often a page is used while it is in the cache.
 const TASK_ROWS: usize = 16;
@@ -107,6 +108,11 @@ fn attend<S: Simd, E: Element>(s: S, mut job: Job<'_>) {
     let last_position = first_position + rows - 1;
     for page in oldest(first_position) / PAGE_SIZE..=last_position / PAGE_SIZE {
         let (keys, values) = job.kv.block(job.layer, job.span.pages[page], head);
+        let next = job.span.pages[(page + 1).min(last_position / PAGE_SIZE)];
+        let (next, _) = job.kv.block(job.layer, next, head);
+        let address = |block: &[u8]| block.as_ptr().addr();
+        let values_ahead = address(values).wrapping_sub(address(keys));
+        let keys_ahead = address(next).wrapping_sub(address(values));
         let start = page * PAGE_SIZE;
         for row in 0..rows {
             let position = first_position + row;
@@ -115,7 +121,8 @@ fn attend<S: Simd, E: Element>(s: S, mut job: Job<'_>) {
             if low >= high {
                 continue;
             }
-            let slots = Slots { low: low - start, high: high - start, dim };
+            let slots =
+                Slots { low: low - start, high: high - start, dim, values_ahead, keys_ahead };
             let at = row * group * blocks..(row + 1) * group * blocks;
             score_page::<S, E>(s, &queries[at.clone()], keys, &slots, &mut scores);
             let states = &mut states[row * group..][..group];
@@ -146,6 +153,11 @@ struct Slots {
     low: usize,
     high: usize,
     dim: usize,
+    /// From a key of the page to the value of the same slot, in bytes, wrapping: each is asked for
+    /// while the key is used.
+    values_ahead: usize,
+    /// From a value of the page to the key of the same slot of the next page, likewise.
+    keys_ahead: usize,
 }
 
 /// Dot products of each query of a group with the visible keys of a page.
@@ -210,7 +222,7 @@ fn score_slots<S: Simd, E: Element, const M: usize, const N: usize>(
         for (j, w) in w.iter_mut().enumerate() {
             *w = &keys[(slot + j).min(slots.high - 1) * bytes..][..bytes];
         }
-        let lanes = tile::stored::<S, E, M, N>(s, x, &w);
+        let lanes = tile::stored::<S, E, M, N>(s, x, &w, slots.values_ahead);
         let cols = N.min(slots.high - slot);
         for (lanes, scores) in lanes.iter().zip(&mut *scores) {
             store_some(&s.sums(lanes), &mut scores[slot..slot + cols]);
@@ -347,6 +359,7 @@ fn weigh_blocks<S: Simd, E: Element, const M: usize, const B: usize>(
         let value = &E::split(value).0[block..block + B];
         let mut v = [s.splat(0.0); B];
         for b in 0..B {
+            s.prefetch(ptr::from_ref(&value[b]).cast::<u8>().wrapping_add(slots.keys_ahead));
             v[b] = E::load(s, &value[b]);
         }
         for i in 0..M {

@@ -15,6 +15,8 @@ use crate::tensor::Dtype;
 
 /// The most rows of x that are streamed; from here on arithmetic costs more than memory.
 const STREAMED_ROWS: usize = 8;
+/// Rows of weights follow one another in memory: what lies this many bytes ahead is wanted soon.
+const AHEAD: usize = 32 << 10;
 /// Rows and columns of a blocked tile: the block of x stays in the second-level cache.
 const BLOCK_ROWS: usize = 128;
 const BLOCK_COLS: usize = 64;
@@ -149,7 +151,7 @@ fn streamed_rows<S: Simd, E: Element, const M: usize, const N: usize>(
     acc: &mut [f32],
 ) -> usize {
     let x = rows_of::<M>(job, row);
-    let lanes = tile::stored::<S, E, M, N>(s, &x, w);
+    let lanes = tile::stored::<S, E, M, N>(s, &x, w, AHEAD);
     put(s, &lanes, place, acc);
     M
 }

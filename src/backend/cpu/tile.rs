@@ -6,12 +6,14 @@ use super::store::{Bf16, Element, F16, F32};
 use crate::tensor::Dtype;
 use std::ops::Range;
 
-/// The lanes of M x N products, weights as they are stored.
+/// The lanes of M x N products, weights as they are stored. What lies `ahead` bytes (wrapping) from
+/// a weight is wanted soon and asked for.
 #[inline(always)]
 pub(super) fn stored<S: Simd, E: Element, const M: usize, const N: usize>(
     s: S,
     x: &[&[[f32; LANES]]; M],
     w: &[&[u8]; N],
+    ahead: usize,
 ) -> [[S::V; N]; M] {
     let mut acc = [[s.splat(0.0); N]; M];
     let whole = E::split(w[0]).0.len();
@@ -23,13 +25,11 @@ pub(super) fn stored<S: Simd, E: Element, const M: usize, const N: usize>(
     for i in 0..M {
         rows[i] = &x[i][..whole];
     }
-    // Rows follow one another in memory, so what lies this far ahead is wanted soon.
-    const AHEAD: usize = 32 << 10;
     for k in 0..whole {
         let mut v = [s.splat(0.0); N];
         for j in 0..N {
             let block = &blocks[j][k];
-            s.prefetch(std::ptr::from_ref(block).cast::<u8>().wrapping_add(AHEAD));
+            s.prefetch(std::ptr::from_ref(block).cast::<u8>().wrapping_add(ahead));
             v[j] = E::load(s, block);
         }
         for i in 0..M {
