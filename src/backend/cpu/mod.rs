@@ -32,7 +32,8 @@ use crate::sample::{self, SampleRow, Sampled};
 use crate::tensor::HostTensor;
 use rayon::prelude::*;
 
-/// The processor that the program runs on, with rayon's threads.
+/// The processor that the program runs on. The calling thread works beside one worker fewer than
+/// rayon counts threads.
 #[derive(Clone, Copy)]
 pub struct CpuBackend {
     set: InstructionSet,
