@@ -1,0 +1,1 @@
+//! Scalar arithmetic, exact to the bit, and the table of register-only instructions.

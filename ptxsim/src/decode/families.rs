@@ -1,0 +1,16 @@
+//! The families of instructions whose modifiers are too many for a table.
+
+use super::operands::DecodeFn;
+
+/// A family: every opcode that starts with `base` is given to `decode`.
+pub struct Family {
+    /// First part of the opcode, or the first parts with a dot (`cp.async.bulk`): the longest wins.
+    pub base: &'static str,
+    /// Decoder.
+    pub decode: DecodeFn,
+    /// The forms it takes, for the table in the README.
+    pub syntax: &'static [&'static str],
+}
+
+/// Every family, filled by the modules that run them.
+pub const FAMILIES: &[&[Family]] = &[];
