@@ -41,7 +41,7 @@ pub struct Registers {
 /// Arithmetic on registers: reads `inst.s`, writes `inst.d` in the lanes of `mask`.
 pub type Alu = fn(&mut Registers, &Inst, u32);
 /// Anything that touches memory, other warps or the program counter.
-pub type Act = fn(&mut Ctx<'_>, &Inst, u32) -> Flow;
+pub type Act = fn(&mut Ctx<'_, '_>, &Inst, u32) -> Flow;
 
 /// Which lanes must stand at a `.sync` instruction before it may run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

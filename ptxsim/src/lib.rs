@@ -12,6 +12,7 @@ pub mod decode;
 pub mod error;
 pub mod isa;
 pub mod machine;
+mod memory;
 pub mod report;
 pub mod syntax;
 
