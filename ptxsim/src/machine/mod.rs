@@ -1,5 +1,7 @@
 //! Runs decoded programs. (Skeleton.)
 
+pub mod control;
+
 /// What an instruction may reach.
 pub struct Ctx<'a> {
     /// Registers of the activation that runs.
