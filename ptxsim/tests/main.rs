@@ -1,1 +1,4 @@
 //! Tests.
+
+mod common;
+mod parser;

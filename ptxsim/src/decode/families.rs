@@ -1,5 +1,6 @@
 //! The families of instructions whose modifiers are too many for a table.
 
+use super::control;
 use super::operands::DecodeFn;
 
 /// A family: every opcode that starts with `base` is given to `decode`.
@@ -13,4 +14,4 @@ pub struct Family {
 }
 
 /// Every family, filled by the modules that run them.
-pub const FAMILIES: &[&[Family]] = &[];
+pub const FAMILIES: &[&[Family]] = &[control::FAMILIES];
