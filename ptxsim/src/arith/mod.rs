@@ -1,10 +1,15 @@
 //! Scalar arithmetic, exact to the bit, and the table of register-only instructions.
 
+pub mod compare;
+pub mod exact;
+pub mod float32;
+pub mod float64;
 pub mod formats;
 pub mod integer;
 pub mod logic;
 pub mod moves;
 pub mod rows;
+pub mod simd;
 
 use crate::isa::TableRow;
 
@@ -21,4 +26,44 @@ pub const TABLE: &[&[TableRow]] = &[
     logic::WIDTH_32,
     logic::WIDTH_64,
     moves::ROWS,
+    compare::EQUAL_16,
+    compare::EQUAL_32,
+    compare::EQUAL_64,
+    compare::U16,
+    compare::S16,
+    compare::U32,
+    compare::S32,
+    compare::U64,
+    compare::S64,
+    compare::F32,
+    compare::F32_FTZ,
+    compare::F64,
+    compare::F16,
+    compare::F16_FTZ,
+    compare::BF16,
+    compare::HALVES,
+    compare::HALVES_FTZ,
+    compare::BRAINS,
+    compare::SELECT,
+    float32::ADD,
+    float32::SUB,
+    float32::MUL,
+    float32::FMA,
+    float32::MAD,
+    float32::DIV,
+    float32::RCP,
+    float32::SQRT,
+    float32::APPROXIMATE,
+    float32::MIN,
+    float32::MAX,
+    float32::ROWS,
+    float64::ADD,
+    float64::SUB,
+    float64::MUL,
+    float64::FMA,
+    float64::MAD,
+    float64::DIV,
+    float64::RCP,
+    float64::SQRT,
+    float64::ROWS,
 ];
