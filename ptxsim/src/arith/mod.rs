@@ -1,6 +1,8 @@
 //! Scalar arithmetic, exact to the bit, and the table of register-only instructions.
 
 pub mod compare;
+pub mod convert;
+pub mod convert_packed;
 pub mod exact;
 pub mod float32;
 pub mod float64;
@@ -45,6 +47,36 @@ pub const TABLE: &[&[TableRow]] = &[
     compare::HALVES_FTZ,
     compare::BRAINS,
     compare::SELECT,
+    convert::FROM_U8,
+    convert::FROM_S8,
+    convert::FROM_U16,
+    convert::FROM_S16,
+    convert::FROM_U32,
+    convert::FROM_S32,
+    convert::FROM_U64,
+    convert::FROM_S64,
+    convert::FROM_F16,
+    convert::FROM_BF16,
+    convert::FROM_F32,
+    convert::FROM_F32_FTZ,
+    convert::FROM_F64,
+    convert::F16_F32,
+    convert::F32_F64,
+    convert::F32_F16,
+    convert::F32_F16_FTZ,
+    convert::F64_F16,
+    convert::F64_F32,
+    convert::F64_F32_FTZ,
+    convert::WHOLE_F16,
+    convert::WHOLE_BF16,
+    convert::WHOLE_F32,
+    convert::WHOLE_F32_FTZ,
+    convert::WHOLE_F64,
+    convert::BRAINS,
+    convert_packed::F16X2,
+    convert_packed::BF16X2,
+    convert_packed::SMALL,
+    convert_packed::PACK,
     float32::ADD,
     float32::SUB,
     float32::MUL,
