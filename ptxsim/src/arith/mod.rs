@@ -7,6 +7,7 @@ pub mod exact;
 pub mod float32;
 pub mod float64;
 pub mod formats;
+pub mod half;
 pub mod integer;
 pub mod logic;
 pub mod moves;
@@ -23,6 +24,15 @@ pub const TABLE: &[&[TableRow]] = &[
     integer::WIDTH_64,
     integer::CARRY_32,
     integer::CARRY_64,
+    half::F16_ARITHMETIC,
+    half::BF16_ARITHMETIC,
+    half::F16_MIN,
+    half::F16_MIN_FTZ,
+    half::F16_MAX,
+    half::F16_MAX_FTZ,
+    half::BF16_MIN,
+    half::BF16_MAX,
+    half::UNARY,
     logic::ROWS,
     logic::WIDTH_16,
     logic::WIDTH_32,
