@@ -14,6 +14,8 @@ pub mod isa;
 pub mod machine;
 pub mod report;
 pub mod syntax;
+pub mod tensor;
+pub mod warp;
 
 pub use error::Error;
 pub use report::FaultKind;

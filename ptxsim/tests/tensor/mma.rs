@@ -1,0 +1,1 @@
+//! `mma` against the PTX ISA's fragment formulas and plain sums.
