@@ -7,6 +7,7 @@
 //! work beside the warps (asynchronous copies, barriers in memory, warpgroup products), `arith`
 //! and `tensor` are the arithmetic, and [`report`] is what a launch leaves behind.
 
+pub mod agents;
 pub mod arith;
 pub mod decode;
 pub mod error;

@@ -8,12 +8,17 @@
 
 pub mod core_matrix;
 pub mod decode_mma;
+pub mod decode_wgmma;
+pub mod descriptor;
 pub mod hopper;
 pub mod kernels;
 pub mod matrix;
 pub mod mma;
 #[cfg(target_arch = "x86_64")]
 mod simd;
+pub mod swizzle;
+pub mod tma;
+pub mod wgmma;
 
 /// How products of matrices are added up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -30,7 +30,7 @@ pub(super) fn available() -> bool {
 
 /// The routines. Whoever takes them has asked [`available`].
 pub(super) static KERNELS: Kernels = Kernels {
-    // SAFETY (all of these): `kernels()` hands this table out only where the features exist.
+    // SAFETY: `kernels()` hands this table out only where the features exist.
     widen_rows: |kind, core, out, at| unsafe { widen_rows(kind, core, out, at) },
     // SAFETY: as above.
     widen_columns: |kind, core, out| unsafe { widen_columns(kind, core, out) },
@@ -209,8 +209,9 @@ fn widen_columns(kind: Element, core: &Row32, out: &mut [[f32; 8]]) {
         }
         Element::E4m3 | Element::E5m2 => {
             let mut rows = [[_mm256_setzero_ps(); 8]; 2];
-            for row in 0..8 {
-                [rows[0][row], rows[1][row]] = widen_bytes(kind, core_row(core, row));
+            let [first, second] = &mut rows;
+            for (row, (first, second)) in first.iter_mut().zip(second).enumerate() {
+                [*first, *second] = widen_bytes(kind, core_row(core, row));
             }
             for (out, rows) in out.chunks_mut(8).zip(rows) {
                 for (out, column) in out.iter_mut().zip(transpose(rows)) {

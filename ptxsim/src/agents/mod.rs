@@ -1,0 +1,3 @@
+//! The engines that work beside the warps.
+
+pub mod wgmma;
