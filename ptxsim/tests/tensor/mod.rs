@@ -1,7 +1,10 @@
 //! Matrix arithmetic and warp instructions against the PTX ISA written out a second time.
 
+mod hopper;
+mod matrix;
 mod mma;
 mod timing;
+mod warp;
 
 /// A small generator of repeatable random numbers (xorshift64*).
 pub struct Random(u64);
