@@ -38,6 +38,8 @@ pub struct Registers {
     pub carry: u32,
     /// Set by an arithmetic instruction that may not go on, such as a division by zero.
     pub trouble: Option<(FaultKind, u32)>,
+    /// How matrix products round.
+    pub arithmetic: crate::tensor::Arithmetic,
 }
 
 /// Arithmetic on registers: reads `inst.s`, writes `inst.d` in the lanes of `mask`.

@@ -4,6 +4,7 @@
 pub mod bulk;
 pub mod copy;
 pub mod decode;
+pub mod matrix;
 pub mod mbarrier;
 pub mod wgmma;
 

@@ -66,6 +66,8 @@ pub struct Ctx<'a, 'd> {
     pub program: &'a Program,
     /// The instruction's program counter.
     pub pc: u32,
+    /// The collective instruction just tried has run for no lane yet.
+    pub postponed: bool,
 }
 
 impl Ctx<'_, '_> {

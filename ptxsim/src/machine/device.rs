@@ -151,12 +151,14 @@ impl Device {
             for item in &v.init {
                 match item {
                     Init::Bytes(bytes) => data.extend_from_slice(bytes),
-                    Init::Address { name: of, offset, .. } => {
+                    Init::Zeros(n) => data.resize(data.len() + *n as usize, 0),
+                    Init::Address { name: of, offset, shift, bytes, .. } => {
                         let at = program.variables.iter().position(|w| w.name == *of);
                         let base = at.map(|at| variables[at]).ok_or_else(|| {
                             Error::Argument(format!("{name}: {} names unknown {of}", v.name))
                         })?;
-                        data.extend(base.wrapping_add_signed(*offset).to_le_bytes());
+                        let value = base.wrapping_add_signed(*offset) >> shift;
+                        data.extend(&value.to_le_bytes()[..(*bytes as usize).min(8)]);
                     }
                 }
             }
@@ -262,7 +264,8 @@ impl Device {
     }
 
     fn grid(&self, launch: &Launch, first_team: u32) -> Result<Grid, Error> {
-        let refuse = |text: String| Err(Error::Argument(format!("{}: {text}", launch.entry)));
+        let named = |text: String| Error::Argument(format!("{}: {text}", launch.entry));
+        let refuse = |text: String| Err(named(text));
         let Some(loaded) = self.modules.get(launch.module.0) else {
             return refuse("its module is not loaded".into());
         };
@@ -274,7 +277,7 @@ impl Device {
             return refuse(format!("{} has no such entry; it has: {known}", program.name));
         };
         let function = &program.functions[entry];
-        check_shape(launch, function).or_else(refuse)?;
+        check_shape(launch, function).map_err(named)?;
         let dynamic_offset = match launch.shared_bytes {
             0 => function.shared_bytes,
             _ => function.shared_bytes.next_multiple_of(program.dynamic_align.max(1)),
@@ -282,7 +285,7 @@ impl Device {
         let Some(shared_bytes) = dynamic_offset.checked_add(launch.shared_bytes) else {
             return refuse("shared memory beyond 4 GB".into());
         };
-        check_shared(launch, shared_bytes).or_else(refuse)?;
+        check_shared(launch, shared_bytes).map_err(named)?;
         let capacity = capacity(launch, function, shared_bytes);
         if capacity == 0 {
             return refuse("a cluster needs more registers or shared memory than there is".into());

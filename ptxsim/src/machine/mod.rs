@@ -3,9 +3,12 @@
 //! instructions that concern warps themselves.
 
 pub mod barrier;
+pub mod builtin;
 pub mod control;
 pub mod ctx;
+pub mod decode;
 pub mod device;
+pub mod grid;
 pub mod order;
 pub mod rng;
 pub mod run;
@@ -14,4 +17,4 @@ pub mod sectors;
 pub mod start;
 pub mod state;
 
-pub use ctx::{Ctx, Flow, World};
+pub use ctx::{Ctx, Flow};

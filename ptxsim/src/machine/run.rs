@@ -64,7 +64,7 @@ pub fn run_warp(
             std::mem::take(&mut frame.registers)
         };
         let mut registers = taken(warp);
-        let mut ctx = Ctx { world, team, warp, registers: &mut registers, program, pc: group.pc };
+        let mut ctx = Ctx { world, team, warp, registers: &mut registers, program, pc: group.pc, postponed: false };
         run_group(&mut ctx, group, &mut left, &mut hits, force);
         if let Some(Some(frame)) = warp.frames.get_mut(frame) {
             frame.registers = registers;
@@ -139,13 +139,19 @@ fn run_group(ctx: &mut Ctx<'_, '_>, group: Group, left: &mut u32, hits: &mut [u6
             Exec::Collective(members, f) => {
                 match collective(ctx, members, inst, m, force, Run::Alu(f)) {
                     Some(flow) => flow,
-                    None => return part(ctx, mask & !m, pc),
+                    None => {
+                        hits[pc as usize] -= ctx.postponed as u64;
+                        return part(ctx, mask & !m, pc);
+                    }
                 }
             }
             Exec::CollectiveAct(members, f) => {
                 match collective(ctx, members, inst, m, force, Run::Act(f)) {
                     Some(flow) => flow,
-                    None => return part(ctx, mask & !m, pc),
+                    None => {
+                        hits[pc as usize] -= ctx.postponed as u64;
+                        return part(ctx, mask & !m, pc);
+                    }
                 }
             }
         };
@@ -158,6 +164,8 @@ fn run_group(ctx: &mut Ctx<'_, '_>, group: Group, left: &mut u32, hits: &mut [u6
             }
             Flow::Regroup => return part(ctx, mask & !m, pc),
             Flow::Wait => {
+                // It will be run again, and counts once.
+                hits[pc as usize] -= 1;
                 set_pc(ctx.warp, m, pc);
                 ctx.warp.blocked |= m;
                 return part(ctx, mask & !m, pc);
@@ -270,6 +278,7 @@ fn collective(
     if done == m && have == m {
         return Some(flow);
     }
+    ctx.postponed = done == 0 || flow == Flow::Wait;
     if flow == Flow::Wait {
         ctx.warp.blocked |= done;
         set_pc(ctx.warp, done, pc);

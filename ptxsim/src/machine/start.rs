@@ -173,6 +173,9 @@ fn fill(
     for (row, constant) in &f.constants32 {
         registers.r32[*row as usize] = std::array::from_fn(|l| value(constant, l as u32) as u32);
     }
+    for (row, constant) in &f.constants_p {
+        registers.p[*row as usize] = if value(constant, 0) != 0 { u32::MAX } else { 0 };
+    }
     for (row, constant) in &f.constants64 {
         registers.r64[*row as usize] = std::array::from_fn(|l| value(constant, l as u32));
     }

@@ -64,7 +64,7 @@ impl Clock {
     }
 
     /// Everything this warp has done or knows of has passed a fence of gpu scope.
-    pub fence_wide(&mut self) {
+    pub fn fence_wide(&mut self) {
         let Clock { own, wide, .. } = self;
         join(wide, own);
     }

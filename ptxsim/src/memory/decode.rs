@@ -171,7 +171,7 @@ fn class_of(space: Where, atomic: bool) -> Class {
 
 /// Resolves the address operand into `s[0]` and `imm`.
 pub fn set_address(
-    d: &mut Decoder<'_>,
+    d: &mut Decoder,
     operand: &Operand,
     fields: &mut Fields,
     inst: &mut Inst,
@@ -205,7 +205,7 @@ pub fn set_address(
     Ok(())
 }
 
-fn load(d: &mut Decoder<'_>, i: &Instruction) -> Result<Inst, Problem> {
+fn load(d: &mut Decoder, i: &Instruction) -> Result<Inst, Problem> {
     let (mut fields, signed) = fields_of(i)?;
     let [to, from, ..] = i.operands.as_slice() else {
         return Err(format!("{}: expected a destination and an address", i.opcode));
@@ -231,7 +231,7 @@ fn load(d: &mut Decoder<'_>, i: &Instruction) -> Result<Inst, Problem> {
     Ok(inst)
 }
 
-fn store(d: &mut Decoder<'_>, i: &Instruction) -> Result<Inst, Problem> {
+fn store(d: &mut Decoder, i: &Instruction) -> Result<Inst, Problem> {
     let (mut fields, _) = fields_of(i)?;
     let [to, from, ..] = i.operands.as_slice() else {
         return Err(format!("{}: expected an address and a source", i.opcode));
@@ -252,16 +252,16 @@ fn store(d: &mut Decoder<'_>, i: &Instruction) -> Result<Inst, Problem> {
     Ok(inst)
 }
 
-fn atom(d: &mut Decoder<'_>, i: &Instruction) -> Result<Inst, Problem> {
+fn atom(d: &mut Decoder, i: &Instruction) -> Result<Inst, Problem> {
     atomic_inst(d, i, true)
 }
 
-fn red(d: &mut Decoder<'_>, i: &Instruction) -> Result<Inst, Problem> {
+fn red(d: &mut Decoder, i: &Instruction) -> Result<Inst, Problem> {
     atomic_inst(d, i, false)
 }
 
 /// `atom d, [a], b{, c}` and `red [a], b`. `imm` is the address offset, `list` the operation.
-fn atomic_inst(d: &mut Decoder<'_>, i: &Instruction, returns: bool) -> Result<Inst, Problem> {
+fn atomic_inst(d: &mut Decoder, i: &Instruction, returns: bool) -> Result<Inst, Problem> {
     let mut fields = Fields {
         space: Where::Generic,
         size: 0,
@@ -315,7 +315,7 @@ fn atomic_inst(d: &mut Decoder<'_>, i: &Instruction, returns: bool) -> Result<In
     Ok(inst)
 }
 
-fn fence(_: &mut Decoder<'_>, i: &Instruction) -> Result<Inst, Problem> {
+fn fence(_: &mut Decoder, i: &Instruction) -> Result<Inst, Problem> {
     let list: Vec<&str> = parts(i).collect();
     let run = match list.as_slice() {
         ["proxy", "async"] | ["proxy", "async", "global"] => order::fence_proxy,
@@ -330,7 +330,7 @@ fn fence(_: &mut Decoder<'_>, i: &Instruction) -> Result<Inst, Problem> {
     Ok(Inst::new(Exec::Act(run), Class::Fence))
 }
 
-fn membar(_: &mut Decoder<'_>, i: &Instruction) -> Result<Inst, Problem> {
+fn membar(_: &mut Decoder, i: &Instruction) -> Result<Inst, Problem> {
     match parts(i).next() {
         Some("proxy") => Ok(Inst::new(Exec::Act(order::fence_nothing), Class::Fence)),
         Some(scope) => scoped_fence(i, scope),
