@@ -171,13 +171,19 @@ fn fill(
         Constant::Function(index) => index as u64,
     };
     for (row, constant) in &f.constants32 {
-        registers.r32[*row as usize] = std::array::from_fn(|l| value(constant, l as u32) as u32);
+        registers.r32[*row as usize] = match constant {
+            Constant::Special(_) => std::array::from_fn(|l| value(constant, l as u32) as u32),
+            _ => [value(constant, 0) as u32; 32],
+        };
     }
     for (row, constant) in &f.constants_p {
         registers.p[*row as usize] = if value(constant, 0) != 0 { u32::MAX } else { 0 };
     }
     for (row, constant) in &f.constants64 {
-        registers.r64[*row as usize] = std::array::from_fn(|l| value(constant, l as u32));
+        registers.r64[*row as usize] = match constant {
+            Constant::Special(_) => std::array::from_fn(|l| value(constant, l as u32)),
+            _ => [value(constant, 0); 32],
+        };
     }
 }
 

@@ -1,5 +1,6 @@
 //! The shadow of shared memory: for every four bytes, who wrote them last and who has read them
-//! since. 56 bytes a word, 14 a byte of shared memory.
+//! since. 56 bytes a word, 14 a byte of shared memory, and
+//! one record for a row of 16 bytes while all that happens to it happens to the whole of it.
 
 use super::clock::Clock;
 use crate::report::FaultKind;
@@ -68,10 +69,19 @@ pub struct Actor<'a> {
 /// What is wrong with an access, and who was there before.
 pub type Conflict = (FaultKind, Access);
 
-/// The shadow of one block's shared memory.
+/// Bytes of a row, the most that a lane moves at once.
+const ROW: usize = 16;
+/// Words of a row.
+const WORDS: usize = 4;
+
+/// The shadow of one block's shared memory. Tiles are copied, read by matrix loads and by products
+/// in rows of 16 bytes, so a row has one record, that of its first word, until somebody touches
+/// only a part of it.
 #[derive(Default)]
 pub struct Shadow {
     words: Vec<Word>,
+    /// By row: each word has a record of its own.
+    fine: Vec<bool>,
     sets: Vec<Box<[(Access, u8)]>>,
     index: HashMap<Box<[(Access, u8)]>, u32>,
     memo: Option<(u32, Access, u8, u32, u32)>,
@@ -111,27 +121,32 @@ impl Actor<'_> {
 impl Shadow {
     /// The shadow of `bytes` bytes, none of them initialised.
     pub fn new(bytes: usize) -> Shadow {
+        let rows = bytes.div_ceil(ROW);
         Shadow {
-            words: vec![Word::default(); bytes.div_ceil(4)],
+            words: vec![Word::default(); rows * WORDS],
+            fine: vec![false; rows],
             sets: vec![Box::default()],
             ..Shadow::default()
         }
     }
 
+    /// Bytes of host memory it takes.
+    pub fn footprint(&self) -> usize {
+        let sets: usize = self.sets.iter().map(|set| size_of_val(&**set)).sum();
+        self.words.len() * size_of::<Word>() + self.fine.len() + 2 * sets
+    }
+
     /// Records a read of `bytes` bytes at `offset`; both within the memory. The first conflict.
     #[inline]
     pub fn read(&mut self, offset: usize, bytes: usize, actor: &Actor<'_>) -> Option<Conflict> {
+        if offset % ROW == 0 && bytes == ROW && !self.fine[offset / ROW] {
+            return self.read_word(offset / ROW * WORDS, 15, actor);
+        }
         let mut found = None;
-        let end = offset + bytes;
-        let mut at = offset;
-        while at < end {
-            let first = at & 3;
-            let n = (4 - first).min(end - at);
-            let mask = (((1u32 << n) - 1) << first) as u8;
-            if let Some(conflict) = self.read_word(at >> 2, mask, actor) {
-                found = found.or(Some(conflict));
-            }
-            at += n;
+        for (index, mask) in pieces(offset, bytes) {
+            self.refine(index / WORDS);
+            let conflict = self.read_word(index, mask, actor);
+            found = found.or(conflict);
         }
         found
     }
@@ -149,23 +164,52 @@ impl Shadow {
     /// Records a write, which conflicts with earlier writes and reads that nothing orders before.
     #[inline]
     pub fn write(&mut self, offset: usize, bytes: usize, actor: &Actor<'_>) -> Option<Conflict> {
+        if offset % ROW == 0 && bytes == ROW {
+            return self.write_row(offset / ROW, actor);
+        }
         let mut found = None;
-        let end = offset + bytes;
-        let mut at = offset;
-        while at < end {
-            let first = at & 3;
-            let n = (4 - first).min(end - at);
-            let mask = (((1u32 << n) - 1) << first) as u8;
-            let more = self.words[at >> 2].more;
-            let mut conflict = self.words[at >> 2].write_conflict(mask, actor);
-            if more != 0 && conflict.is_none() {
-                conflict = self.set_conflict(more, mask, actor);
-            }
-            self.words[at >> 2].note_write(mask, actor);
+        for (index, mask) in pieces(offset, bytes) {
+            self.refine(index / WORDS);
+            let conflict = self.write_conflict(index, mask, actor);
+            self.words[index].note_write(mask, actor);
             found = found.or(conflict);
-            at += n;
         }
         found
+    }
+
+    /// A write of a whole row leaves nothing to tell its words apart.
+    #[inline]
+    fn write_row(&mut self, row: usize, actor: &Actor<'_>) -> Option<Conflict> {
+        let first = row * WORDS;
+        let conflict = if self.fine[row] {
+            self.fine[row] = false;
+            (first..first + WORDS).find_map(|index| self.write_conflict(index, 15, actor))
+        } else {
+            self.write_conflict(first, 15, actor)
+        };
+        self.words[first].note_write(15, actor);
+        conflict
+    }
+
+    #[inline(always)]
+    fn write_conflict(&self, index: usize, mask: u8, actor: &Actor<'_>) -> Option<Conflict> {
+        let word = &self.words[index];
+        let conflict = word.write_conflict(mask, actor);
+        if word.more != 0 && conflict.is_none() {
+            return self.set_conflict(word.more, mask, actor);
+        }
+        conflict
+    }
+
+    /// Gives each word of a row a record of its own.
+    #[inline(always)]
+    fn refine(&mut self, row: usize) {
+        if !self.fine[row] {
+            self.fine[row] = true;
+            let first = row * WORDS;
+            let word = self.words[first];
+            self.words[first + 1..first + WORDS].fill(word);
+        }
     }
 
     fn set_conflict(&self, set: u32, mask: u8, actor: &Actor<'_>) -> Option<Conflict> {
@@ -177,25 +221,35 @@ impl Shadow {
 
     /// Puts a copy's destination in flight: until `arrive`, nobody may touch it.
     pub fn set_pending(&mut self, offset: usize, bytes: usize) {
-        for word in &mut self.words[offset >> 2..(offset + bytes).div_ceil(4)] {
-            word.write.flags |= PENDING | ASYNC;
-        }
+        self.each(offset, bytes, |word| word.write.flags |= PENDING | ASYNC);
     }
 
     /// The copy has arrived, and counts as written by `access`.
     pub fn arrive(&mut self, offset: usize, bytes: usize, access: Access) {
-        for word in &mut self.words[offset >> 2..(offset + bytes).div_ceil(4)] {
+        self.each(offset, bytes, |word| {
             word.write = Access { flags: access.flags & !PENDING, ..access };
             word.written = 15;
             word.initialised = 15;
-        }
+        });
     }
 
     /// Marks or unmarks the place of a barrier object.
     pub fn set_mbarrier(&mut self, offset: usize, present: bool) {
-        for word in &mut self.words[offset >> 2..(offset + 8) >> 2] {
+        self.each(offset, 8, |word| {
             word.write.flags = if present { MBARRIER } else { 0 };
             word.initialised = if present { 15 } else { 0 };
+        });
+    }
+
+    /// Changes the words of a range of whole words.
+    #[inline]
+    fn each(&mut self, offset: usize, bytes: usize, change: impl Fn(&mut Word)) {
+        if offset % ROW == 0 && bytes == ROW && !self.fine[offset / ROW] {
+            return change(&mut self.words[offset / ROW * WORDS]);
+        }
+        for (index, _) in pieces(offset, bytes) {
+            self.refine(index / WORDS);
+            change(&mut self.words[index]);
         }
     }
 
@@ -230,6 +284,17 @@ impl Shadow {
         word.read[1] = actor.access;
         word.bytes[1] = mask;
     }
+}
+
+/// The words that a range touches, and which of their bytes.
+#[inline(always)]
+fn pieces(offset: usize, bytes: usize) -> impl Iterator<Item = (usize, u8)> {
+    let end = offset + bytes;
+    (offset >> 2..end.div_ceil(4)).map(move |index| {
+        let first = offset.max(index * 4) & 3;
+        let last = end.min(index * 4 + 4) - index * 4;
+        (index, (((1u32 << (last - first)) - 1) << first) as u8)
+    })
 }
 
 fn intern(
