@@ -4,7 +4,9 @@ mod hopper;
 mod matrix;
 mod mma;
 mod timing;
+mod tma;
 mod warp;
+mod wgmma;
 
 /// A small generator of repeatable random numbers (xorshift64*).
 pub struct Random(u64);
