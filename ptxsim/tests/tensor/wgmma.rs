@@ -72,7 +72,7 @@ fn lay_out(
     let mut place: Box<dyn FnMut(usize, usize) -> usize>;
     match (major, swizzle) {
         (Major::K, Swizzle::None) => {
-            // Core matrices of 128 bytes, with gaps: 272 from one to the next along K, 560 along MN.
+            // Core matrices of 128 bytes with gaps: 272 to the next along K, 560 along MN.
             (leading, stride) = (272, 560);
             place = Box::new(move |mn, k| {
                 let byte = k * size;
