@@ -165,8 +165,8 @@ fn check(form: &Form, random: &mut Random, layouts: [(Major, Swizzle, usize); 2]
     let b = lay_out((form.n, form.b), layout_b, |n, k| numbers.b[n][k]);
     let (mut tile_a, mut tile_b) = (TileA::default(), TileB::default());
     let decode = |tile: &Tile| Descriptor::decode(tile.descriptor.encode()).expect("valid");
-    a.descriptor.check(form.major_a).expect("valid");
-    b.descriptor.check(form.major_b).expect("valid");
+    a.descriptor.check(form.major_a, 64).expect("valid");
+    b.descriptor.check(form.major_b, form.n).expect("valid");
     tile_b.from_shared(form, &decode(&b), None, |at| b.read(at));
     let sign = if form.negate_a != form.negate_b { -1.0 } else { 1.0 };
     for warp in 0..4 {
@@ -356,8 +356,9 @@ fn descriptors() {
     let wrong = Descriptor::decode(good.encode() | 1 << 49).expect_err("base offset");
     assert!(wrong.contains("base offset 1"), "{wrong}");
     let past = Descriptor { start: 0x12370, ..good };
-    assert!(past.check(Major::K).is_err() && past.check(Major::Mn).is_err());
-    assert!(Descriptor { start: 0x12360, ..good }.check(Major::K).is_ok());
+    assert!(past.check(Major::K, 64).is_err() && past.check(Major::Mn, 64).is_err());
+    assert!(past.check(Major::Mn, 8).is_ok());
+    assert!(Descriptor { start: 0x12360, ..good }.check(Major::K, 64).is_ok());
     let form = form(8, Element::F16, Element::F16, Accumulator::F16);
     for flags in 0..64 {
         let mut form = form;
