@@ -1,3 +1,6 @@
-//! Tests.
+//! The one test binary of the simulator.
 
+mod common;
+mod decoder;
+mod parser;
 mod tensor;

@@ -56,9 +56,10 @@ impl Format {
     pub const fn largest(self) -> u64 {
         if self.infinities { self.infinity() - 1 } else { self.magnitude() - 1 }
     }
-    /// The NaN that arithmetic gives: every bit but the sign.
+    /// The NaN that arithmetic gives: every bit but the sign. Only the unit for binary64 has
+    /// another.
     pub const fn nan(self) -> u64 {
-        self.magnitude()
+        if self.exponent == 11 { 0xfff8 << 48 } else { self.magnitude() }
     }
 }
 

@@ -1,14 +1,25 @@
 //! The tree to a [`Program`]: names become register rows, opcodes become functions to call.
 //! Everything that cannot be run is found here, before anything runs.
 
+mod control;
 mod families;
+mod functions;
+mod layout;
 mod operands;
+mod problems;
+mod scope;
+mod special;
+pub mod table;
 
 pub use families::{FAMILIES, Family};
-pub use operands::{Address, Base, Decoder, Problem};
+pub use functions::decode;
+pub use operands::{Address, Base, Decoder, ParamRef, Problem};
 
 use crate::isa::Inst;
 use crate::syntax::tree::{Place, Variable};
+
+/// 32-bit rows that an instruction reads, and those that it writes.
+pub type Uses = (Box<[u16]>, Box<[u16]>);
 
 /// What a row holds before the first instruction of an activation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -94,9 +105,11 @@ pub struct Program {
     pub opcodes: Vec<String>,
     /// 32-bit rows each instruction reads and writes (its sources, then its destinations), for the
     /// check of registers that an asynchronous product still writes: `(sources, destinations)`.
-    pub uses: Vec<(Box<[u16]>, Box<[u16]>)>,
+    pub uses: Vec<Uses>,
     /// Register lists of instructions with many operands.
     pub lists: Vec<Box<[u16]>>,
+    /// Lists of branch targets, by `inst.list` of `brx.idx`: program counters.
+    pub targets: Vec<Box<[u32]>>,
     /// Call sites, by `inst.target` of the call.
     pub calls: Vec<CallSite>,
     /// Functions; calls go by index.
@@ -127,6 +140,8 @@ pub struct Function {
     pub constants32: Vec<(u16, Constant)>,
     /// Rows of `r64` that are filled at the start.
     pub constants64: Vec<(u16, Constant)>,
+    /// Predicates that are filled at the start, with [`Constant::Bits`] or a special register.
+    pub constants_p: Vec<(u16, Constant)>,
     /// Offset and bytes of each parameter; for an entry in the parameter block, for a `.func` in
     /// its activation's `.param` bytes.
     pub params: Vec<(u32, u32)>,
@@ -139,7 +154,8 @@ pub struct Function {
     pub entry_param_bytes: u32,
     /// Bytes of `.local` of an activation.
     pub local_bytes: u32,
-    /// Bytes of static shared memory of this function and the module's `.shared` variables.
+    /// Bytes of static shared memory of an entry, with what the functions that it can reach use;
+    /// rounded up to where the dynamic part starts if there may be one.
     pub shared_bytes: u32,
     /// Alignment of the static shared memory.
     pub shared_align: u32,

@@ -6,7 +6,8 @@
 pub struct Place {
     /// Line of the PTX text, from 1.
     pub ptx_line: u32,
-    /// `.file` number and line of the outermost caller: where a user looks first. 0 if unknown.
+    /// `.file` number and line of the outermost caller: where a user looks first. 0 if unknown;
+    /// the compiler gives what it made itself a file but line 0.
     pub outer: (u32, u32),
     /// `.file` number and line of the innermost inlined function; equal to `outer` if not inlined.
     pub inner: (u32, u32),
@@ -57,7 +58,8 @@ pub struct Variable {
     pub ty: String,
     /// Bytes in all; `None` for `name[]`, whose size the launch decides.
     pub bytes: Option<u64>,
-    /// Initial contents, from offset 0; the rest is zero. Only `.global` and `.const` have one.
+    /// Initial contents, from offset 0, without gaps; the rest is zero. Only `.global` and
+    /// `.const` have one.
     pub init: Vec<Init>,
     /// `.extern`.
     pub external: bool,
@@ -66,13 +68,17 @@ pub struct Variable {
 }
 
 /// One element of an initialiser.
+#[allow(missing_docs)] // fields are told of with their variant
 #[derive(Clone, Debug, PartialEq)]
 pub enum Init {
-    /// A literal, little endian, as many bytes as the element has.
+    /// Literals, one after another, little endian, as many bytes as the elements have.
     Bytes(Vec<u8>),
-    /// The address of a variable plus an offset, in eight bytes (`generic` where `generic()` was
-    /// asked for).
-    Address { name: String, offset: i64, generic: bool },
+    /// As many zero bytes: what a nested list leaves out.
+    Zeros(u64),
+    /// The address of a variable or function plus an offset (`generic` where `generic()` was asked
+    /// for). Stored are `bytes` bytes of it, from bit `shift` up: 8 and 0 but for `.u32` variables
+    /// and for masks, `0xFF00(name)` being one byte from bit 8.
+    Address { name: String, offset: i64, generic: bool, shift: u32, bytes: u32 },
 }
 
 /// An `.entry` or `.func`.
@@ -103,6 +109,7 @@ pub struct Function {
 }
 
 /// One statement of a function.
+#[allow(missing_docs)] // fields are told of with their variant
 #[derive(Clone, Debug, PartialEq)]
 pub enum Statement {
     /// `name:`
@@ -136,6 +143,7 @@ pub struct Instruction {
 }
 
 /// One operand as written.
+#[allow(missing_docs)] // fields are told of with their variant
 #[derive(Clone, Debug, PartialEq)]
 pub enum Operand {
     /// A register, special register (`%tid.x`), label, variable or function. `_` too.
