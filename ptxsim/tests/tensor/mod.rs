@@ -1,5 +1,6 @@
 //! Matrix arithmetic and warp instructions against the PTX ISA written out a second time.
 
+mod decode;
 mod hopper;
 mod matrix;
 mod mma;
