@@ -94,21 +94,22 @@ impl Descriptor {
             | self.swizzle.to_descriptor() << 62
     }
 
-    /// What makes it wrong for one operand of one product.
-    pub fn check(&self, major: Major) -> Result<(), String> {
+    /// What makes it wrong for an operand with `mn` rows or columns: a row of a swizzled tile
+    /// that does not hold the bytes which the layout takes from it.
+    pub fn check(&self, major: Major, mn: usize) -> Result<(), String> {
         let span = self.swizzle.span();
         let at = self.start % span;
-        if major == Major::K && self.swizzle != Swizzle::None && at + 32 > span {
-            return Err(format!(
-                "the 32 bytes of K that start {at} bytes into a row leave the {span}-byte swizzle"
-            ));
+        let (taken, of) = match major {
+            Major::K => (32, "K"),
+            Major::Mn => ((2 * mn as u32).min(span), "M or N"),
+        };
+        if self.swizzle == Swizzle::None || at + taken <= span {
+            return Ok(());
         }
-        if major == Major::Mn && self.swizzle != Swizzle::None && at != 0 {
-            return Err(format!(
-                "the MN-major tile starts {at} bytes into a row of its {span}-byte swizzle"
-            ));
-        }
-        Ok(())
+        Err(format!(
+            "the {taken} bytes of {of} that start {at} bytes into a row leave the {span}-byte \
+             swizzle"
+        ))
     }
 
     /// Shared address, before the swizzle, of row `row` of core matrix (`group`, `block`).

@@ -14,13 +14,13 @@ fn fragments_of_loads_and_stores() {
     let rows: [[u8; 16]; 8] = std::array::from_fn(|_| std::array::from_fn(|_| random.word() as u8));
     for trans in [false, true] {
         let register = ldmatrix_distribute(&rows, trans);
-        for lane in 0..32 {
+        for (lane, word) in register.iter().enumerate() {
             // Lane T holds elements 2 * (T % 4) and the next of row T / 4, of columns if .trans.
             for half in 0..2 {
                 let (row, column) = (lane / 4, lane % 4 * 2 + half);
                 let (row, column) = if trans { (column, row) } else { (row, column) };
                 let wanted = element(&rows, row, column);
-                assert_eq!((register[lane] >> (16 * half)) as u16, wanted);
+                assert_eq!((word >> (16 * half)) as u16, wanted);
             }
         }
         assert_eq!(stmatrix_collect(&register, trans), rows);

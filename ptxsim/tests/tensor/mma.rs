@@ -189,10 +189,12 @@ fn one_hot_recovers_the_fragments() {
     };
     let bf16 = |x: usize| (x as f32).to_bits() >> 16;
     let mut b = [[0; 32]; 2];
-    for lane in 0..32 {
-        for i in 0..4 {
-            let (k, n) = place_b(&form, lane, i);
-            b[i / 2][lane] |= bf16(k * 8 + n + 1) << (16 * (i % 2));
+    for (register, row) in b.iter_mut().enumerate() {
+        for (lane, word) in row.iter_mut().enumerate() {
+            for half in 0..2 {
+                let (k, n) = place_b(&form, lane, 2 * register + half);
+                *word |= bf16(k * 8 + n + 1) << (16 * half);
+            }
         }
     }
     for lane in 0..32 {
@@ -265,7 +267,6 @@ fn f64_products() {
     inst.s[..4].copy_from_slice(&[0, 1, 2, 3]);
     inst.d[..2].copy_from_slice(&[4, 5]);
     run(&mut registers, &inst, ALL);
-    for i in 0..2 {
-        assert_eq!(registers.r64[4 + i].map(f64::from_bits), wanted[i]);
-    }
+    let written = [4, 5].map(|row: usize| registers.r64[row].map(f64::from_bits));
+    assert_eq!(written, wanted);
 }

@@ -1,10 +1,13 @@
 //! Matrix arithmetic and warp instructions against the PTX ISA written out a second time.
 
+mod decode;
 mod hopper;
 mod matrix;
 mod mma;
 mod timing;
+mod tma;
 mod warp;
+mod wgmma;
 
 /// A small generator of repeatable random numbers (xorshift64*).
 pub struct Random(u64);

@@ -18,11 +18,12 @@ fn find(pattern: &str, operands: &str) -> (Alu, Inst) {
 
 /// Rows 0-3 and predicate 0 are read, row 4 and predicate 1 written.
 fn registers(random: &mut Random) -> Registers {
-    let mut registers = Registers::default();
-    registers.r32 = (0..5).map(|_| random.row()).collect();
-    registers.r64 = vec![std::array::from_fn(|_| random.next() & 3)];
-    registers.p = vec![random.word(), random.word()];
-    registers
+    Registers {
+        r32: (0..5).map(|_| random.row()).collect(),
+        r64: vec![std::array::from_fn(|_| random.next() & 3)],
+        p: vec![random.word(), random.word()],
+        ..Registers::default()
+    }
 }
 
 fn mask(random: &mut Random) -> u32 {
@@ -95,8 +96,10 @@ fn shuffles_follow_the_pseudo_code() {
 #[test]
 fn a_shuffle_may_overwrite_its_source() {
     let (run, mut inst) = find("shfl.sync.bfly.b32", "r=rrrr");
-    let mut registers = Registers::default();
-    registers.r32 = vec![std::array::from_fn(|lane| lane as u32), [1; 32], [0x1f; 32]];
+    let mut registers = Registers {
+        r32: vec![std::array::from_fn(|lane| lane as u32), [1; 32], [0x1f; 32]],
+        ..Registers::default()
+    };
     inst.s[..4].copy_from_slice(&[0, 1, 2, 2]);
     run(&mut registers, &inst, u32::MAX);
     assert_eq!(registers.r32[0], std::array::from_fn(|lane| lane as u32 ^ 1));
