@@ -3,7 +3,7 @@
 use crate::isa::Inst;
 use crate::machine::order::Strength;
 use crate::machine::{Ctx, Flow};
-use crate::memory::access::aligned;
+use crate::memory::access::{Data, aligned};
 use crate::memory::fields::Where;
 use crate::tensor::matrix::{ldmatrix_distribute, stmatrix_collect};
 
@@ -25,7 +25,7 @@ fn prepare(ctx: &mut Ctx<'_, '_>, inst: &Inst) -> ([u64; 32], u32) {
         addresses[lane] = addresses[0];
     }
     let lanes = aligned(ctx, &addresses, lanes, 16, Where::Shared);
-    let offsets = addresses.map(|a| ctx.locate_shared(a).1);
+    let offsets = addresses.map(|a| a as u32 & 0xff_ffff);
     ctx.count_shared(&offsets, lanes, 16);
     (addresses, lanes)
 }
@@ -34,15 +34,15 @@ fn prepare(ctx: &mut Ctx<'_, '_>, inst: &Inst) -> ([u64; 32], u32) {
 pub fn load(ctx: &mut Ctx<'_, '_>, inst: &Inst, mask: u32) -> Flow {
     let (addresses, lanes) = prepare(ctx, inst);
     let trans = inst.target >> 8 & 1 == 1;
-    for matrix in 0..(inst.target & 0xff) as usize {
-        let mut rows = [[0xff; 16]; 8];
-        for (r, row) in rows.iter_mut().enumerate() {
-            let lane = 8 * matrix + r;
-            if lanes >> lane & 1 == 1 {
-                ctx.shared_read(lane as u8, addresses[lane], row, Strength::WEAK);
-            }
+    let mut data: Data = [[0xff; 16]; 32];
+    if !ctx.shared_warp(&addresses, lanes, 16, &mut data, false) {
+        for lane in (0..32).filter(|l| lanes >> l & 1 == 1) {
+            ctx.shared_read(lane as u8, addresses[lane], &mut data[lane], Strength::WEAK);
         }
-        let fragment = ldmatrix_distribute(&rows, trans);
+    }
+    for (matrix, rows) in data.as_chunks::<8>().0[..(inst.target & 0xff) as usize].iter().enumerate()
+    {
+        let fragment = ldmatrix_distribute(rows, trans);
         let to = &mut ctx.registers.r32[inst.d[matrix] as usize];
         if mask == u32::MAX {
             *to = fragment;

@@ -3,6 +3,7 @@
 
 use super::fields::{Fields, Where};
 use super::shadow::NON_COHERENT;
+use super::warpwide::copy;
 use crate::isa::{Inst, LOCAL_WINDOW, PARAM_WINDOW, SHARED_WINDOW, WINDOW_MASK};
 use crate::machine::state::Wait;
 use crate::machine::{Ctx, Flow};
@@ -31,16 +32,27 @@ pub fn load(ctx: &mut Ctx<'_, '_>, inst: &Inst, mask: u32) -> Flow {
             return Flow::Wait;
         }
     }
+    scatter(ctx, inst, mask, fields, &data);
+    Flow::Next
+}
+
+/// What was read, to the registers.
+fn scatter(ctx: &mut Ctx<'_, '_>, inst: &Inst, mask: u32, fields: Fields, data: &Data) {
     let size = fields.size as usize;
     for element in 0..fields.elements as usize {
         let d = inst.d[element] as usize;
-        for lane in 0..32 {
-            if mask >> lane & 1 == 0 {
-                continue;
+        if size == 4 && !fields.wide {
+            let to = &mut ctx.registers.r32[d];
+            for lane in 0..32 {
+                let word = data[lane].as_chunks::<4>().0[element];
+                to[lane] = if mask >> lane & 1 == 1 { u32::from_le_bytes(word) } else { to[lane] };
             }
+            continue;
+        }
+        for lane in (0..32).filter(|l| mask >> l & 1 == 1) {
             let bytes = &data[lane][element * size..(element + 1) * size];
             let mut word = [0u8; 8];
-            word[..size].copy_from_slice(bytes);
+            copy(bytes, &mut word[..size]);
             let value = fields.extend(u64::from_le_bytes(word));
             if fields.wide {
                 ctx.registers.r64[d][lane] = value;
@@ -49,7 +61,6 @@ pub fn load(ctx: &mut Ctx<'_, '_>, inst: &Inst, mask: u32) -> Flow {
             }
         }
     }
-    Flow::Next
 }
 
 /// `st`.
@@ -59,6 +70,12 @@ pub fn store(ctx: &mut Ctx<'_, '_>, inst: &Inst, mask: u32) -> Flow {
     let mut data: Data = [[0; 16]; 32];
     for element in 0..fields.elements as usize {
         let s = inst.s[1 + element] as usize;
+        if size == 4 && !fields.wide {
+            for (lane, value) in ctx.registers.r32[s].iter().enumerate() {
+                data[lane].as_chunks_mut::<4>().0[element] = value.to_le_bytes();
+            }
+            continue;
+        }
         for lane in 0..32 {
             let value = match fields.wide {
                 true => ctx.registers.r64[s][lane],
@@ -133,13 +150,23 @@ fn one_space(
     let mask = aligned(ctx, addresses, mask, bytes, fields.space);
     match fields.space {
         Where::Shared => {
-            let offsets = addresses.map(|a| ctx.locate_shared(a).1);
+            let offsets = addresses.map(|a| a as u32 & 0xff_ffff);
             ctx.count_shared(&offsets, mask, bytes);
         }
         Where::Global => ctx.count_global(addresses, mask, bytes),
         _ => {}
     }
     let flags = if fields.non_coherent { NON_COHERENT } else { 0 };
+    let size = bytes as usize;
+    let done = match fields.space {
+        _ if fields.strength.strong => false,
+        Where::Shared => ctx.shared_warp(addresses, mask, size, data, write),
+        Where::Global => ctx.global_warp(addresses, mask, size, data, flags, write),
+        _ => false,
+    };
+    if done {
+        return;
+    }
     for lane in 0..32 {
         if mask >> lane & 1 == 0 {
             continue;

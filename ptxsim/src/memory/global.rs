@@ -2,6 +2,7 @@
 //! which a kernel reads a few kilobytes cost a few kilobytes.
 
 use super::global_shadow::{GlobalShadow, Traffic};
+use super::warpwide::copy;
 use crate::error::Error;
 
 /// Bytes of a page. Allocations start at multiples of 256, so an aligned access of up to 256 bytes
@@ -67,6 +68,11 @@ impl Place {
     /// The place `bytes` further on, in the same allocation.
     pub fn plus(self, bytes: usize) -> Place {
         Place { offset: self.offset + bytes, ..self }
+    }
+
+    /// Whether `bytes` bytes from here lie within one page.
+    pub fn same_page(self, bytes: usize) -> bool {
+        self.offset / PAGE == (self.offset + bytes - 1) / PAGE
     }
 }
 
@@ -191,6 +197,33 @@ impl Global {
             done += n;
             at += n;
         }
+    }
+
+    /// As `read`, of at most sixteen bytes that do not cross a page.
+    #[inline(always)]
+    pub fn read_page(&self, place: Place, into: &mut [u8]) -> bool {
+        let start = place.offset % PAGE;
+        match &self.allocations[place.allocation].pages[place.offset / PAGE] {
+            None => {
+                into.fill(POISON);
+                false
+            }
+            Some(page) => {
+                copy(&page.data[start..start + into.len()], into);
+                page.is_initialised(start, into.len())
+            }
+        }
+    }
+
+    /// As `write`, of at most sixteen bytes that do not cross a page; always true.
+    #[inline(always)]
+    pub fn write_page(&mut self, place: Place, from: &[u8]) -> bool {
+        let start = place.offset % PAGE;
+        let slot = &mut self.allocations[place.allocation].pages[place.offset / PAGE];
+        let page = slot.get_or_insert_with(Page::poisoned);
+        copy(from, &mut page.data[start..start + from.len()]);
+        page.initialise(start, from.len());
+        true
     }
 
     /// The shadow of the page that `place` is in, and the offset in that page.

@@ -102,6 +102,7 @@ impl GlobalShadow {
     }
 
     /// Records a read of `bytes` bytes at `offset` of the page.
+    #[inline]
     pub fn read(
         &mut self,
         offset: usize,
@@ -109,35 +110,19 @@ impl GlobalShadow {
         actor: &GlobalActor<'_>,
     ) -> Option<(FaultKind, GlobalAccess)> {
         let mut found = None;
-        for (index, mask) in words(offset, bytes) {
-            if let Some(writes) = &self.writes {
+        if let Some(writes) = &self.writes {
+            for (index, mask) in words(offset, bytes) {
                 let (write, covered) = &writes[index];
                 if write.team != 0 && covered & mask != 0 {
                     found = found.or(read_conflict(write, actor).map(|kind| (kind, *write)));
                 }
             }
-            self.note_read(index, mask, actor);
+        }
+        let reads = self.reads.get_or_insert_with(|| Box::new([Default::default(); WORDS]));
+        for (index, mask) in words(offset, bytes) {
+            note_read(&mut reads[index], mask, actor);
         }
         found
-    }
-
-    fn note_read(&mut self, index: usize, mask: u8, actor: &GlobalActor<'_>) {
-        let reads = self.reads.get_or_insert_with(|| Box::new([Default::default(); WORDS]));
-        let slots = &mut reads[index];
-        let mine = actor.access;
-        let free = |(access, bytes): &(GlobalAccess, u8)| {
-            let same = access.team == mine.team && access.agent == mine.agent;
-            access.team < actor.live_first.max(1)
-                || (same && (access.lane == mine.lane || *bytes == mask))
-                || (!same && actor.after(access))
-        };
-        let slot = match slots.iter().position(free) {
-            Some(slot) => slot,
-            // Neither is ordered before this read: keep one of them, by a rule that the schedule
-            // varies, so that over several seeds each is seen.
-            None => (mine.clock as usize + mine.agent as usize) & 1,
-        };
-        slots[slot] = (mine, mask);
     }
 
     /// Records a write of `bytes` bytes at `offset` of the page.
@@ -172,6 +157,28 @@ impl GlobalShadow {
         }
         found
     }
+}
+
+/// Enters a reader beside at most one other that is not ordered before it.
+#[inline(always)]
+fn note_read(slots: &mut [(GlobalAccess, u8); 2], mask: u8, actor: &GlobalActor<'_>) {
+    let mine = actor.access;
+    let free = |(access, bytes): &(GlobalAccess, u8)| {
+        if access.team == mine.team && access.agent == mine.agent {
+            return access.lane == mine.lane || *bytes == mask;
+        }
+        access.team < actor.live_first.max(1) || actor.after(access)
+    };
+    let slot = if free(&slots[0]) {
+        0
+    } else if free(&slots[1]) {
+        1
+    } else {
+        // Neither is ordered before this read: keep one of them, by a rule that the schedule
+        // varies, so that over several seeds each is seen.
+        (mine.clock as usize + mine.agent as usize) & 1
+    };
+    slots[slot] = (mine, mask);
 }
 
 fn read_conflict(write: &GlobalAccess, actor: &GlobalActor<'_>) -> Option<FaultKind> {

@@ -9,4 +9,5 @@ pub mod fields;
 pub mod global;
 pub mod global_shadow;
 pub mod shadow;
+pub mod warpwide;
 pub mod watched;
