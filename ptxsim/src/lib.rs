@@ -8,6 +8,7 @@
 //! and `tensor` are the arithmetic, and [`report`] is what a launch leaves behind.
 
 pub mod arith;
+pub mod cli;
 pub mod decode;
 pub mod error;
 pub mod isa;

@@ -1,4 +1,5 @@
-//! Tests.
+//! The one integration binary.
+#![allow(clippy::unwrap_used)] // in a test, a panic is the report
 
 mod common;
 mod parser;

@@ -14,6 +14,8 @@ use std::collections::HashMap;
 const ENTRY_PARAMS: u32 = 32_764;
 /// The most shared memory that a block of sm_90 can have.
 const SHARED_BYTES: u64 = 232_448;
+/// The most that the module's variables may take; what they hold is kept in this process.
+const VARIABLE_BYTES: u64 = 1 << 30;
 /// The most local memory that a thread can have.
 const LOCAL_BYTES: u64 = 512 << 10;
 
@@ -140,6 +142,7 @@ impl<'a> Driver<'a> {
         let defined =
             |v: &&Variable| matches!(v.space, Space::Global | Space::Const) && !v.external;
         let mut symbols: HashMap<&str, Symbol> = HashMap::new();
+        let mut total = 0_u64;
         for variable in self.module.variables.iter().filter(defined) {
             let index = u32::try_from(self.decoder.program.variables.len()).unwrap_or(u32::MAX);
             if symbols.insert(&variable.name, Symbol::Variable(index)).is_some() {
@@ -147,6 +150,10 @@ impl<'a> Driver<'a> {
             }
             if variable.bytes.is_none() {
                 self.problem(variable.place, format!("`{}` has no size", variable.name));
+            }
+            total = total.saturating_add(variable.bytes.unwrap_or(0));
+            if total > VARIABLE_BYTES {
+                self.problem(variable.place, "more than 1 GB of variables".to_owned());
             }
             self.decoder.program.variables.push(variable.clone());
         }
