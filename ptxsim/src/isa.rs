@@ -34,6 +34,8 @@ pub struct Registers {
     pub r64: Vec<Row64>,
     /// Predicates, one bit a lane.
     pub p: Vec<u32>,
+    /// The carry flag CC.CF, one bit a lane.
+    pub carry: u32,
     /// Set by an arithmetic instruction that may not go on, such as a division by zero.
     pub trouble: Option<(FaultKind, u32)>,
 }
