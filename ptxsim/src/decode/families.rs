@@ -2,6 +2,7 @@
 
 use super::control;
 use super::operands::DecodeFn;
+use crate::arith::moves;
 
 /// A family: every opcode that starts with `base` is given to `decode`.
 pub struct Family {
@@ -14,4 +15,7 @@ pub struct Family {
 }
 
 /// Every family, filled by the modules that run them.
-pub const FAMILIES: &[&[Family]] = &[control::FAMILIES];
+pub const FAMILIES: &[&[Family]] = &[control::FAMILIES, MOVES];
+
+const MOVES: &[Family] =
+    &[Family { base: "mov", decode: moves::decode_mov, syntax: moves::MOV_SYNTAX }];

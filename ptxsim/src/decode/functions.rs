@@ -332,7 +332,8 @@ impl<'a> Driver<'a> {
     fn variable(&mut self, variable: &Variable) -> Result<(), Problem> {
         let symbol = match variable.space {
             Space::Shared if variable.bytes.is_none() => Symbol::Dynamic,
-            Space::Shared => Symbol::Shared(u64::from(self.shared.place(variable)?)),
+            // One that finds no place has been told of by the layout.
+            Space::Shared => Symbol::Shared(self.shared.place(variable).map_or(0, u64::from)),
             Space::Local => Symbol::Local(u64::from(self.local.place(variable)?)),
             Space::Param => {
                 let offset = self.frame.place(variable)?;
@@ -374,10 +375,7 @@ impl<'a> Driver<'a> {
                 let decoded = &mut self.decoder.program.functions[self.function];
                 decoded.waits_for_grid |= opcode == "griddepcontrol.wait";
             }
-            // Some problems name the instruction themselves.
-            Err(problem) if problem.trim_start_matches('`').starts_with(opcode) => {
-                self.problem(*place, problem);
-            }
+            Err(problem) if names(&problem, opcode) => self.problem(*place, problem),
             Err(problem) => self.problem(*place, format!("`{opcode}`: {problem}")),
         }
     }
@@ -464,4 +462,10 @@ impl<'a> Driver<'a> {
         decoded.local_bytes = u32::try_from(self.local.end).unwrap_or(u32::MAX);
         decoded.param_bytes = u32::try_from(self.frame_most).unwrap_or(u32::MAX);
     }
+}
+
+/// Whether a problem names its instruction itself, at its start.
+fn names(problem: &str, opcode: &str) -> bool {
+    let rest = problem.trim_start_matches('`').strip_prefix(opcode);
+    rest.is_some_and(|rest| !rest.starts_with(|c: char| c.is_ascii_alphanumeric()))
 }

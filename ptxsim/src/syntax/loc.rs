@@ -12,15 +12,17 @@ use std::collections::HashMap;
 
 /// File, line and column.
 type Spot = (u32, u32, u32);
+/// File and line.
+type Line = (u32, u32);
 
 /// What the `.loc` directives of one function have said so far.
 #[derive(Default)]
 pub(super) struct Locations {
     /// Where the chains of places that were inlined start: `outer` and `own` of [`Place`].
-    callers: HashMap<Spot, ((u32, u32), (u32, u32))>,
-    outer: (u32, u32),
-    own: (u32, u32),
-    inner: (u32, u32),
+    callers: HashMap<Spot, (Line, Line)>,
+    outer: Line,
+    own: Line,
+    inner: Line,
 }
 
 impl Locations {
