@@ -3,5 +3,6 @@
 
 mod common;
 mod decoder;
+mod hostile;
 mod model;
 mod parser;
