@@ -9,6 +9,7 @@
 
 mod agents;
 pub mod arith;
+pub mod cli;
 mod counters;
 pub mod decode;
 pub mod error;

@@ -1,6 +1,9 @@
-//! The one test binary of the simulator.
+//! The one integration binary.
+#![allow(clippy::unwrap_used)] // in a test, a panic is the report
 
 mod common;
 mod decoder;
+mod hostile;
+mod model;
 mod parser;
 mod tensor;

@@ -242,7 +242,9 @@ fn inlined_code_leads_to_its_outermost_caller() {
          .loc 1 20 1\n.loc 2 107 3, function_name $L__info_string0, inlined_at 1 20 1\n\
          .loc 3 8 5, function_name $L__info_string1, inlined_at 2 107 3\ne;\n\
          .loc 3 8 5\nf;\n.loc 4 1 1, function_name x, inlined_at 3 8 5\ng;\n\
-         .loc 9 9 9, function_name x, inlined_at 5 6 7\nh;",
+         .loc 9 9 9, function_name x, inlined_at 5 6 7\nh;\n\
+         .loc 1 30 1\n.loc 1 44 2, function_name x, inlined_at 1 30 1\n\
+         .loc 2 50 1, function_name x, inlined_at 1 44 2\ni;",
     ));
     let place = |i: usize| (found[i].place.outer, found[i].place.inner);
     assert_eq!(place(0), ((0, 0), (0, 0)));
@@ -253,6 +255,9 @@ fn inlined_code_leads_to_its_outermost_caller() {
     assert_eq!(place(5), ((3, 8), (3, 8)), "not inlined");
     assert_eq!(place(6), ((3, 8), (4, 1)));
     assert_eq!(place(7), ((5, 6), (9, 9)), "a caller not told of before");
+    let own: Vec<_> = found.iter().map(|i| i.place.own).collect();
+    let lines = [(0, 0), (1, 12), (1, 12), (1, 12), (1, 20), (3, 8), (3, 8), (5, 6), (1, 44)];
+    assert_eq!(own, lines);
     assert_eq!(found[0].place, Place { ptx_line: 6, ..Place::default() });
 }
 

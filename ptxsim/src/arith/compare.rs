@@ -191,9 +191,9 @@ const ONE_F32: u32 = 0x3f80_0000;
 const ONE_F16: u32 = 0x3c00;
 const ONE_BF16: u32 = 0x3f80;
 
-/// The rows of one type: `setp` with one and two results, and `set` to integers and f32, each
-/// with the four ways to combine the comparison with a predicate.
-macro_rules! comparisons {
+/// The rows that every type has: `setp` with one result, and `set` to integers, each with the
+/// four ways to combine the comparison with a predicate.
+macro_rules! basic {
     ($T:ty, $ftz:literal, $dot_ftz:literal, $types:literal, $letters:literal,
      [$($cmp:literal $c:ident),*]) => {
         &[$(
@@ -205,14 +205,6 @@ macro_rules! comparisons {
                 Compare, function setp::<$T, $c, $ftz, OR, false>),
             row!(concat!("setp", $cmp, ".xor", $dot_ftz, $types), concat!("p=", $letters, "p"),
                 Compare, function setp::<$T, $c, $ftz, XOR, false>),
-            row!(concat!("setp", $cmp, $dot_ftz, $types), concat!("p|p=", $letters), Compare,
-                function setp::<$T, $c, $ftz, PLAIN, true>),
-            row!(concat!("setp", $cmp, ".and", $dot_ftz, $types), concat!("p|p=", $letters, "p"),
-                Compare, function setp::<$T, $c, $ftz, AND, true>),
-            row!(concat!("setp", $cmp, ".or", $dot_ftz, $types), concat!("p|p=", $letters, "p"),
-                Compare, function setp::<$T, $c, $ftz, OR, true>),
-            row!(concat!("setp", $cmp, ".xor", $dot_ftz, $types), concat!("p|p=", $letters, "p"),
-                Compare, function setp::<$T, $c, $ftz, XOR, true>),
             row!(concat!("set", $cmp, $dot_ftz, "(.u32|.s32)", $types), concat!("r=", $letters),
                 Compare, function set::<$T, $c, $ftz, PLAIN, ONES>),
             row!(concat!("set", $cmp, ".and", $dot_ftz, "(.u32|.s32)", $types),
@@ -221,6 +213,24 @@ macro_rules! comparisons {
                 concat!("r=", $letters, "p"), Compare, function set::<$T, $c, $ftz, OR, ONES>),
             row!(concat!("set", $cmp, ".xor", $dot_ftz, "(.u32|.s32)", $types),
                 concat!("r=", $letters, "p"), Compare, function set::<$T, $c, $ftz, XOR, ONES>),
+        )*]
+    };
+}
+
+/// The rows that types of more than 16 bits, and 16-bit integers, have beside them: `setp` with
+/// two results, and `set` to f32.
+macro_rules! further {
+    ($T:ty, $ftz:literal, $dot_ftz:literal, $types:literal, $letters:literal,
+     [$($cmp:literal $c:ident),*]) => {
+        &[$(
+            row!(concat!("setp", $cmp, $dot_ftz, $types), concat!("p|p=", $letters), Compare,
+                function setp::<$T, $c, $ftz, PLAIN, true>),
+            row!(concat!("setp", $cmp, ".and", $dot_ftz, $types), concat!("p|p=", $letters, "p"),
+                Compare, function setp::<$T, $c, $ftz, AND, true>),
+            row!(concat!("setp", $cmp, ".or", $dot_ftz, $types), concat!("p|p=", $letters, "p"),
+                Compare, function setp::<$T, $c, $ftz, OR, true>),
+            row!(concat!("setp", $cmp, ".xor", $dot_ftz, $types), concat!("p|p=", $letters, "p"),
+                Compare, function setp::<$T, $c, $ftz, XOR, true>),
             row!(concat!("set", $cmp, $dot_ftz, ".f32", $types), concat!("r=", $letters),
                 Compare, function set::<$T, $c, $ftz, PLAIN, ONE_F32>),
             row!(concat!("set", $cmp, ".and", $dot_ftz, ".f32", $types),
@@ -235,65 +245,65 @@ macro_rules! comparisons {
 
 /// Whether the bits are the same.
 macro_rules! equalities {
-    ($T:ty, $types:literal, $letters:literal) => {
-        comparisons!($T, false, "", $types, $letters, [".eq" EQ, ".ne" NE])
+    ($rows:ident, $T:ty, $types:literal, $letters:literal) => {
+        $rows!($T, false, "", $types, $letters, [".eq" EQ, ".ne" NE])
     };
 }
 
 /// The order of signed integers.
 macro_rules! signed {
-    ($T:ty, $types:literal, $letters:literal) => {
-        comparisons!($T, false, "", $types, $letters, [".lt" LT, ".le" LE, ".gt" GT, ".ge" GE])
+    ($rows:ident, $T:ty, $types:literal, $letters:literal) => {
+        $rows!($T, false, "", $types, $letters, [".lt" LT, ".le" LE, ".gt" GT, ".ge" GE])
     };
 }
 
 /// The order of unsigned integers, which has names of its own too.
 macro_rules! unsigned {
-    ($T:ty, $types:literal, $letters:literal) => {
-        comparisons!($T, false, "", $types, $letters,
+    ($rows:ident, $T:ty, $types:literal, $letters:literal) => {
+        $rows!($T, false, "", $types, $letters,
             ["(.lt|.lo)" LT, "(.le|.ls)" LE, "(.gt|.hi)" GT, "(.ge|.hs)" GE])
     };
 }
 
 /// All comparisons of a floating-point type.
 macro_rules! floats {
-    ($T:ty, $ftz:literal, $dot_ftz:literal, $types:literal, $letters:literal) => {
-        comparisons!($T, $ftz, $dot_ftz, $types, $letters,
+    ($rows:ident, $T:ty, $ftz:literal, $dot_ftz:literal, $types:literal, $letters:literal) => {
+        $rows!($T, $ftz, $dot_ftz, $types, $letters,
             [".eq" EQ, ".ne" NE, ".lt" LT, ".le" LE, ".gt" GT, ".ge" GE, ".equ" EQU, ".neu" NEU,
              ".ltu" LTU, ".leu" LEU, ".gtu" GTU, ".geu" GEU, ".num" NUM, ".nan" NAN])
     };
 }
 
-/// 16 bits.
-pub const EQUAL_16: &[TableRow] = equalities!(u16, "(.b16|.u16|.s16)", "hh");
-/// 32 bits.
-pub const EQUAL_32: &[TableRow] = equalities!(u32, "(.b32|.u32|.s32)", "rr");
-/// 64 bits.
-pub const EQUAL_64: &[TableRow] = equalities!(u64, "(.b64|.u64|.s64)", "ll");
-/// u16
-pub const U16: &[TableRow] = unsigned!(u16, ".u16", "hh");
-/// s16
-pub const S16: &[TableRow] = signed!(i16, ".s16", "hh");
-/// u32
-pub const U32: &[TableRow] = unsigned!(u32, ".u32", "rr");
-/// s32
-pub const S32: &[TableRow] = signed!(i32, ".s32", "rr");
-/// u64
-pub const U64: &[TableRow] = unsigned!(u64, ".u64", "ll");
-/// s64
-pub const S64: &[TableRow] = signed!(i64, ".s64", "ll");
-/// f32
-pub const F32: &[TableRow] = floats!(f32, false, "", ".f32", "rr");
-/// f32 with `.ftz`
-pub const F32_FTZ: &[TableRow] = floats!(f32, true, ".ftz", ".f32", "rr");
-/// f64
-pub const F64: &[TableRow] = floats!(f64, false, "", ".f64", "ll");
-/// f16
-pub const F16: &[TableRow] = floats!(Half, false, "", ".f16", "hh");
-/// f16 with `.ftz`
-pub const F16_FTZ: &[TableRow] = floats!(Half, true, ".ftz", ".f16", "hh");
-/// bf16
-pub const BF16: &[TableRow] = floats!(Brain, false, "", ".bf16", "hh");
+/// All comparisons, but for those of pairs.
+pub const ROWS: &[&[TableRow]] = &[
+    equalities!(basic, u16, "(.b16|.u16|.s16)", "hh"),
+    equalities!(further, u16, "(.b16|.u16|.s16)", "hh"),
+    equalities!(basic, u32, "(.b32|.u32|.s32)", "rr"),
+    equalities!(further, u32, "(.b32|.u32|.s32)", "rr"),
+    equalities!(basic, u64, "(.b64|.u64|.s64)", "ll"),
+    equalities!(further, u64, "(.b64|.u64|.s64)", "ll"),
+    unsigned!(basic, u16, ".u16", "hh"),
+    unsigned!(further, u16, ".u16", "hh"),
+    signed!(basic, i16, ".s16", "hh"),
+    signed!(further, i16, ".s16", "hh"),
+    unsigned!(basic, u32, ".u32", "rr"),
+    unsigned!(further, u32, ".u32", "rr"),
+    signed!(basic, i32, ".s32", "rr"),
+    signed!(further, i32, ".s32", "rr"),
+    unsigned!(basic, u64, ".u64", "ll"),
+    unsigned!(further, u64, ".u64", "ll"),
+    signed!(basic, i64, ".s64", "ll"),
+    signed!(further, i64, ".s64", "ll"),
+    floats!(basic, f32, false, "", ".f32", "rr"),
+    floats!(further, f32, false, "", ".f32", "rr"),
+    floats!(basic, f32, true, ".ftz", ".f32", "rr"),
+    floats!(further, f32, true, ".ftz", ".f32", "rr"),
+    floats!(basic, f64, false, "", ".f64", "ll"),
+    floats!(further, f64, false, "", ".f64", "ll"),
+    floats!(basic, Half, false, "", ".f16", "hh"),
+    floats!(basic, Half, true, ".ftz", ".f16", "hh"),
+    floats!(basic, Brain, false, "", ".bf16", "hh"),
+];
 
 /// What 16-bit floating-point types have beside the rest: `set` to 16 bits, and all of two halves.
 macro_rules! halves {
@@ -328,15 +338,15 @@ macro_rules! halves {
 }
 
 /// f16 and f16x2
-pub const HALVES: &[TableRow] = halves!(Half, false, "", ".f16", ONE_F16);
+const HALVES: &[TableRow] = halves!(Half, false, "", ".f16", ONE_F16);
 /// f16 and f16x2 with `.ftz`
-pub const HALVES_FTZ: &[TableRow] = halves!(Half, true, ".ftz", ".f16", ONE_F16);
+const HALVES_FTZ: &[TableRow] = halves!(Half, true, ".ftz", ".f16", ONE_F16);
 /// bf16 and bf16x2
-pub const BRAINS: &[TableRow] = halves!(Brain, false, "", ".bf16", ONE_BF16);
+const BRAINS: &[TableRow] = halves!(Brain, false, "", ".bf16", ONE_BF16);
 
 /// `slct`: by the sign of the third operand. A zero of either sign selects the first, a NaN the
 /// second.
-pub const SELECT: &[TableRow] = &[
+const SELECT: &[TableRow] = &[
     row!("slct(.b16|.u16|.s16).s32", "h=hhr", Move, |a: u16, b: u16, c: i32| {
         if c >= 0 { a } else { b }
     }),
@@ -365,3 +375,6 @@ pub const SELECT: &[TableRow] = &[
         if flush::<true>(c) >= 0.0 { a } else { b }
     }),
 ];
+
+/// Comparisons of pairs of halves, and `slct`.
+pub const PAIRS: &[&[TableRow]] = &[HALVES, HALVES_FTZ, BRAINS, SELECT];

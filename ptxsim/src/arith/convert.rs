@@ -171,9 +171,7 @@ fn float_to_float<
                 u64::from(formats::f32_to_bf16(single, exact::rounding(R)))
             }
             (_, formats::F64) => x.wide().to_bits(),
-            (formats::F16 | formats::BF16, formats::F32) => {
-                u64::from((x.wide() as f32).to_bits())
-            }
+            (formats::F16 | formats::BF16, formats::F32) => u64::from((x.wide() as f32).to_bits()),
             _ => narrow(D::FORMAT, x.wide(), exact::rounding(R)),
         };
         flushed::<D, FTZ>(finish::<D, SAT, RELU>(bits))
@@ -208,131 +206,159 @@ fn float_to_same<S: Float + Lane + Dest, const FTZ: bool, const SAT: bool>(
     });
 }
 
-/// The rows from one integer type: to all integer types and to all floats.
-macro_rules! from_int {
-    ($S:ident, $s:literal, $letter:literal) => {
+/// The rows from one integer type to all integers. `.sat` is PTX only where it can make a
+/// difference: those types stand in the second list.
+macro_rules! to_ints {
+    ($S:ident, $s:literal, $letter:literal, [$($D:ident $d:literal)*]) => {
         &[
-            from_int!(@int $S $s $letter, u8 ".u8" "h="), from_int!(@sat $S $s $letter, u8 ".u8" "h="),
-            from_int!(@int $S $s $letter, i8 ".s8" "h="), from_int!(@sat $S $s $letter, i8 ".s8" "h="),
-            from_int!(@int $S $s $letter, u16 ".u16" "h="),
-            from_int!(@sat $S $s $letter, u16 ".u16" "h="),
-            from_int!(@int $S $s $letter, i16 ".s16" "h="),
-            from_int!(@sat $S $s $letter, i16 ".s16" "h="),
-            from_int!(@int $S $s $letter, u32 ".u32" "r="),
-            from_int!(@sat $S $s $letter, u32 ".u32" "r="),
-            from_int!(@int $S $s $letter, i32 ".s32" "r="),
-            from_int!(@sat $S $s $letter, i32 ".s32" "r="),
-            from_int!(@int $S $s $letter, u64 ".u64" "l="),
-            from_int!(@sat $S $s $letter, u64 ".u64" "l="),
-            from_int!(@int $S $s $letter, i64 ".s64" "l="),
-            from_int!(@sat $S $s $letter, i64 ".s64" "l="),
-            from_int!(@float $S $s $letter, Half ".f16" "h=", ".rn" 0, "" false),
-            from_int!(@float $S $s $letter, Half ".f16" "h=", ".rz" 1, "" false),
-            from_int!(@float $S $s $letter, Half ".f16" "h=", ".rm" 2, "" false),
-            from_int!(@float $S $s $letter, Half ".f16" "h=", ".rp" 3, "" false),
-            from_int!(@float $S $s $letter, Brain ".bf16" "h=", ".rn" 0, "" false),
-            from_int!(@float $S $s $letter, Brain ".bf16" "h=", ".rz" 1, "" false),
-            from_int!(@float $S $s $letter, Brain ".bf16" "h=", ".rm" 2, "" false),
-            from_int!(@float $S $s $letter, Brain ".bf16" "h=", ".rp" 3, "" false),
-            from_int!(@float $S $s $letter, f32 ".f32" "r=", ".rn" 0, "" false),
-            from_int!(@float $S $s $letter, f32 ".f32" "r=", ".rz" 1, "" false),
-            from_int!(@float $S $s $letter, f32 ".f32" "r=", ".rm" 2, "" false),
-            from_int!(@float $S $s $letter, f32 ".f32" "r=", ".rp" 3, "" false),
-            from_int!(@float $S $s $letter, f32 ".f32" "r=", ".rn" 0, ".sat" true),
-            from_int!(@float $S $s $letter, f64 ".f64" "l=", ".rn" 0, "" false),
-            from_int!(@float $S $s $letter, f64 ".f64" "l=", ".rz" 1, "" false),
-            from_int!(@float $S $s $letter, f64 ".f64" "l=", ".rm" 2, "" false),
-            from_int!(@float $S $s $letter, f64 ".f64" "l=", ".rp" 3, "" false),
+            row!(concat!("cvt.u8", $s), concat!("h=", $letter), Convert,
+                function int_to_int::<$S, u8, false>),
+            row!(concat!("cvt.s8", $s), concat!("h=", $letter), Convert,
+                function int_to_int::<$S, i8, false>),
+            row!(concat!("cvt.u16", $s), concat!("h=", $letter), Convert,
+                function int_to_int::<$S, u16, false>),
+            row!(concat!("cvt.s16", $s), concat!("h=", $letter), Convert,
+                function int_to_int::<$S, i16, false>),
+            row!(concat!("cvt.u32", $s), concat!("r=", $letter), Convert,
+                function int_to_int::<$S, u32, false>),
+            row!(concat!("cvt.s32", $s), concat!("r=", $letter), Convert,
+                function int_to_int::<$S, i32, false>),
+            row!(concat!("cvt.u64", $s), concat!("l=", $letter), Convert,
+                function int_to_int::<$S, u64, false>),
+            row!(concat!("cvt.s64", $s), concat!("l=", $letter), Convert,
+                function int_to_int::<$S, i64, false>),
+            $(row!(concat!("cvt.sat.", $d, $s), concat!(letter!($D), "=", $letter), Convert,
+                function int_to_int::<$S, $D, true>),)*
         ]
-    };
-    (@int $S:ident $s:literal $letter:literal, $D:ident $d:literal $to:literal) => {
-        row!(concat!("cvt", $d, $s), concat!($to, $letter), Convert,
-            function int_to_int::<$S, $D, false>)
-    };
-    (@sat $S:ident $s:literal $letter:literal, $D:ident $d:literal $to:literal) => {
-        row!(concat!("cvt.sat", $d, $s), concat!($to, $letter), Convert,
-            function int_to_int::<$S, $D, true>)
-    };
-    (@float $S:ident $s:literal $letter:literal, $D:ident $d:literal $to:literal,
-     $rounding:literal $r:literal, $sat:literal $is_sat:literal) => {
-        row!(concat!("cvt", $rounding, $sat, $d, $s), concat!($to, $letter), Convert,
-            function int_to_float::<$S, $D, $r, $is_sat>)
     };
 }
 
-/// From u8.
-pub const FROM_U8: &[TableRow] = from_int!(u8, ".u8", "h");
-/// From s8.
-pub const FROM_S8: &[TableRow] = from_int!(i8, ".s8", "h");
-/// From u16.
-pub const FROM_U16: &[TableRow] = from_int!(u16, ".u16", "h");
-/// From s16.
-pub const FROM_S16: &[TableRow] = from_int!(i16, ".s16", "h");
-/// From u32.
-pub const FROM_U32: &[TableRow] = from_int!(u32, ".u32", "r");
-/// From s32.
-pub const FROM_S32: &[TableRow] = from_int!(i32, ".s32", "r");
-/// From u64.
-pub const FROM_U64: &[TableRow] = from_int!(u64, ".u64", "l");
-/// From s64.
-pub const FROM_S64: &[TableRow] = from_int!(i64, ".s64", "l");
+/// The letter of an integer's register.
+macro_rules! letter {
+    (u8) => {
+        "h"
+    };
+    (i8) => {
+        "h"
+    };
+    (u16) => {
+        "h"
+    };
+    (i16) => {
+        "h"
+    };
+    (u32) => {
+        "r"
+    };
+    (i32) => {
+        "r"
+    };
+    (u64) => {
+        "l"
+    };
+    (i64) => {
+        "l"
+    };
+}
 
-/// The rows from one float type to all integers. Saturation is how it is done anyway, so `.sat`
+/// u8 to integers
+const U8_INT: &[TableRow] = to_ints!(u8, ".u8", "h", [i8 "s8"]);
+/// s8 to integers
+const S8_INT: &[TableRow] = to_ints!(i8, ".s8", "h", [u8 "u8" u16 "u16" u32 "u32" u64 "u64"]);
+/// u16 to integers
+const U16_INT: &[TableRow] = to_ints!(u16, ".u16", "h", [u8 "u8" i8 "s8" i16 "s16"]);
+/// s16 to integers
+const S16_INT: &[TableRow] =
+    to_ints!(i16, ".s16", "h", [u8 "u8" i8 "s8" u16 "u16" u32 "u32" u64 "u64"]);
+/// u32 to integers
+const U32_INT: &[TableRow] =
+    to_ints!(u32, ".u32", "r", [u8 "u8" i8 "s8" u16 "u16" i16 "s16" i32 "s32"]);
+/// s32 to integers
+const S32_INT: &[TableRow] =
+    to_ints!(i32, ".s32", "r", [u8 "u8" i8 "s8" u16 "u16" i16 "s16" u32 "u32" u64 "u64"]);
+/// u64 to integers
+const U64_INT: &[TableRow] = to_ints!(u64, ".u64", "l",
+    [u8 "u8" i8 "s8" u16 "u16" i16 "s16" u32 "u32" i32 "s32" i64 "s64"]);
+/// s64 to integers
+const S64_INT: &[TableRow] = to_ints!(i64, ".s64", "l",
+    [u8 "u8" i8 "s8" u16 "u16" i16 "s16" u32 "u32" i32 "s32" u64 "u64"]);
+
+/// The rows from one integer type to floats.
+macro_rules! to_floats {
+    ($S:ident, $s:literal, $letter:literal, [$($D:ident $d:literal $to:literal)*]) => {
+        &[$(
+            row!(concat!("cvt.rn", $d, $s), concat!($to, $letter), Convert,
+                function int_to_float::<$S, $D, 0, false>),
+            row!(concat!("cvt.rz", $d, $s), concat!($to, $letter), Convert,
+                function int_to_float::<$S, $D, 1, false>),
+            row!(concat!("cvt.rm", $d, $s), concat!($to, $letter), Convert,
+                function int_to_float::<$S, $D, 2, false>),
+            row!(concat!("cvt.rp", $d, $s), concat!($to, $letter), Convert,
+                function int_to_float::<$S, $D, 3, false>),
+        )*
+            row!(concat!("cvt.rn.sat.f32", $s), concat!("r=", $letter), Convert,
+                function int_to_float::<$S, f32, 0, true>),
+        ]
+    };
+    (narrow $S:ident, $s:literal) => {
+        to_floats!($S, $s, "h", [Half ".f16" "h=" f32 ".f32" "r=" f64 ".f64" "l="])
+    };
+    ($S:ident, $s:literal, $letter:literal) => {
+        to_floats!($S, $s, $letter,
+            [Half ".f16" "h=" Brain ".bf16" "h=" f32 ".f32" "r=" f64 ".f64" "l="])
+    };
+}
+
+/// u8 to floats
+const U8_FLOAT: &[TableRow] = to_floats!(narrow u8, ".u8");
+/// s8 to floats
+const S8_FLOAT: &[TableRow] = to_floats!(narrow i8, ".s8");
+/// u16 to floats
+const U16_FLOAT: &[TableRow] = to_floats!(u16, ".u16", "h");
+/// s16 to floats
+const S16_FLOAT: &[TableRow] = to_floats!(i16, ".s16", "h");
+/// u32 to floats
+const U32_FLOAT: &[TableRow] = to_floats!(u32, ".u32", "r");
+/// s32 to floats
+const S32_FLOAT: &[TableRow] = to_floats!(i32, ".s32", "r");
+/// u64 to floats
+const U64_FLOAT: &[TableRow] = to_floats!(u64, ".u64", "l");
+/// s64 to floats
+const S64_FLOAT: &[TableRow] = to_floats!(i64, ".s64", "l");
+
+/// The rows from one float type to integers. Saturation is how it is done anyway, so `.sat`
 /// changes nothing.
 macro_rules! from_float {
-    ($S:ident, $s:literal, $letter:literal, $ftz:literal, $is_ftz:literal) => {
-        &[
-            from_float!(@ $S $s $letter, ".rni" 0, u8 ".u8" "h=", $ftz $is_ftz),
-            from_float!(@ $S $s $letter, ".rzi" 1, u8 ".u8" "h=", $ftz $is_ftz),
-            from_float!(@ $S $s $letter, ".rmi" 2, u8 ".u8" "h=", $ftz $is_ftz),
-            from_float!(@ $S $s $letter, ".rpi" 3, u8 ".u8" "h=", $ftz $is_ftz),
-            from_float!(@ $S $s $letter, ".rni" 0, i8 ".s8" "h=", $ftz $is_ftz),
-            from_float!(@ $S $s $letter, ".rzi" 1, i8 ".s8" "h=", $ftz $is_ftz),
-            from_float!(@ $S $s $letter, ".rmi" 2, i8 ".s8" "h=", $ftz $is_ftz),
-            from_float!(@ $S $s $letter, ".rpi" 3, i8 ".s8" "h=", $ftz $is_ftz),
-            from_float!(@ $S $s $letter, ".rni" 0, u16 ".u16" "h=", $ftz $is_ftz),
-            from_float!(@ $S $s $letter, ".rzi" 1, u16 ".u16" "h=", $ftz $is_ftz),
-            from_float!(@ $S $s $letter, ".rmi" 2, u16 ".u16" "h=", $ftz $is_ftz),
-            from_float!(@ $S $s $letter, ".rpi" 3, u16 ".u16" "h=", $ftz $is_ftz),
-            from_float!(@ $S $s $letter, ".rni" 0, i16 ".s16" "h=", $ftz $is_ftz),
-            from_float!(@ $S $s $letter, ".rzi" 1, i16 ".s16" "h=", $ftz $is_ftz),
-            from_float!(@ $S $s $letter, ".rmi" 2, i16 ".s16" "h=", $ftz $is_ftz),
-            from_float!(@ $S $s $letter, ".rpi" 3, i16 ".s16" "h=", $ftz $is_ftz),
-            from_float!(@ $S $s $letter, ".rni" 0, u32 ".u32" "r=", $ftz $is_ftz),
-            from_float!(@ $S $s $letter, ".rzi" 1, u32 ".u32" "r=", $ftz $is_ftz),
-            from_float!(@ $S $s $letter, ".rmi" 2, u32 ".u32" "r=", $ftz $is_ftz),
-            from_float!(@ $S $s $letter, ".rpi" 3, u32 ".u32" "r=", $ftz $is_ftz),
-            from_float!(@ $S $s $letter, ".rni" 0, i32 ".s32" "r=", $ftz $is_ftz),
-            from_float!(@ $S $s $letter, ".rzi" 1, i32 ".s32" "r=", $ftz $is_ftz),
-            from_float!(@ $S $s $letter, ".rmi" 2, i32 ".s32" "r=", $ftz $is_ftz),
-            from_float!(@ $S $s $letter, ".rpi" 3, i32 ".s32" "r=", $ftz $is_ftz),
-            from_float!(@ $S $s $letter, ".rni" 0, u64 ".u64" "l=", $ftz $is_ftz),
-            from_float!(@ $S $s $letter, ".rzi" 1, u64 ".u64" "l=", $ftz $is_ftz),
-            from_float!(@ $S $s $letter, ".rmi" 2, u64 ".u64" "l=", $ftz $is_ftz),
-            from_float!(@ $S $s $letter, ".rpi" 3, u64 ".u64" "l=", $ftz $is_ftz),
-            from_float!(@ $S $s $letter, ".rni" 0, i64 ".s64" "l=", $ftz $is_ftz),
-            from_float!(@ $S $s $letter, ".rzi" 1, i64 ".s64" "l=", $ftz $is_ftz),
-            from_float!(@ $S $s $letter, ".rmi" 2, i64 ".s64" "l=", $ftz $is_ftz),
-            from_float!(@ $S $s $letter, ".rpi" 3, i64 ".s64" "l=", $ftz $is_ftz),
-        ]
+    ($S:ident, $s:literal, $letter:literal, $mods:literal, $ftz:literal,
+     [$($D:ident $d:literal)*]) => {
+        &[$(
+            row!(concat!("cvt.rni", $mods, ".", $d, $s), concat!(letter!($D), "=", $letter),
+                Convert, function float_to_int::<$S, $D, 0, $ftz>),
+            row!(concat!("cvt.rzi", $mods, ".", $d, $s), concat!(letter!($D), "=", $letter),
+                Convert, function float_to_int::<$S, $D, 1, $ftz>),
+            row!(concat!("cvt.rmi", $mods, ".", $d, $s), concat!(letter!($D), "=", $letter),
+                Convert, function float_to_int::<$S, $D, 2, $ftz>),
+            row!(concat!("cvt.rpi", $mods, ".", $d, $s), concat!(letter!($D), "=", $letter),
+                Convert, function float_to_int::<$S, $D, 3, $ftz>),
+        )*]
     };
-    (@ $S:ident $s:literal $letter:literal, $rounding:literal $r:literal,
-     $D:ident $d:literal $to:literal, $ftz:literal $is_ftz:literal) => {
-        row!(concat!("cvt", $rounding, $ftz, "{.sat}", $d, $s), concat!($to, $letter), Convert,
-            function float_to_int::<$S, $D, $r, $is_ftz>)
+    ($S:ident, $s:literal, $letter:literal, $mods:literal, $ftz:literal) => {
+        from_float!($S, $s, $letter, $mods, $ftz,
+            [u8 "u8" i8 "s8" u16 "u16" i16 "s16" u32 "u32" i32 "s32" u64 "u64" i64 "s64"])
     };
 }
 
-/// From f16.
-pub const FROM_F16: &[TableRow] = from_float!(Half, ".f16", "h", "", false);
-/// From bf16.
-pub const FROM_BF16: &[TableRow] = from_float!(Brain, ".bf16", "h", "", false);
-/// From f32.
-pub const FROM_F32: &[TableRow] = from_float!(f32, ".f32", "r", "", false);
-/// From f32 with `.ftz`.
-pub const FROM_F32_FTZ: &[TableRow] = from_float!(f32, ".f32", "r", ".ftz", true);
-/// From f64.
-pub const FROM_F64: &[TableRow] = from_float!(f64, ".f64", "l", "", false);
+/// f16 to integers
+const F16_INT: &[TableRow] = from_float!(Half, ".f16", "h", "{.sat}", false);
+/// bf16 to integers, of which PTX has fewer forms
+const BF16_INT: &[TableRow] = from_float!(Brain, ".bf16", "h", "", false,
+    [u16 "u16" i16 "s16" u32 "u32" i32 "s32" u64 "u64" i64 "s64"]);
+/// f32 to integers
+const F32_INT: &[TableRow] = from_float!(f32, ".f32", "r", "{.sat}", false);
+/// f32 to integers with `.ftz`
+const F32_INT_FTZ: &[TableRow] = from_float!(f32, ".f32", "r", ".ftz{.sat}", true);
+/// f64 to integers
+const F64_INT: &[TableRow] = from_float!(f64, ".f64", "l", "{.sat}", false);
 
 /// From one float format to another that holds all its numbers.
 macro_rules! widening {
@@ -351,9 +377,9 @@ macro_rules! widening {
 }
 
 /// f16 to f32.
-pub const F16_F32: &[TableRow] = widening!(Half ".f16", f32 ".f32", "r=h");
+const F16_F32: &[TableRow] = widening!(Half ".f16", f32 ".f32", "r=h");
 /// f32 to f64.
-pub const F32_F64: &[TableRow] = widening!(f32 ".f32", f64 ".f64", "l=r");
+const F32_F64: &[TableRow] = widening!(f32 ".f32", f64 ".f64", "l=r");
 
 /// From one float format to another that does not, with `.sat` or without.
 macro_rules! narrowing {
@@ -380,15 +406,15 @@ macro_rules! narrowing {
 }
 
 /// f32 to f16.
-pub const F32_F16: &[TableRow] = narrowing!(f32 ".f32", Half ".f16", "h=r", "" false);
+const F32_F16: &[TableRow] = narrowing!(f32 ".f32", Half ".f16", "h=r", "" false);
 /// f32 to f16 with `.ftz`.
-pub const F32_F16_FTZ: &[TableRow] = narrowing!(f32 ".f32", Half ".f16", "h=r", ".ftz" true);
+const F32_F16_FTZ: &[TableRow] = narrowing!(f32 ".f32", Half ".f16", "h=r", ".ftz" true);
 /// f64 to f16.
-pub const F64_F16: &[TableRow] = narrowing!(f64 ".f64", Half ".f16", "h=l", "" false);
+const F64_F16: &[TableRow] = narrowing!(f64 ".f64", Half ".f16", "h=l", "" false);
 /// f64 to f32.
-pub const F64_F32: &[TableRow] = narrowing!(f64 ".f64", f32 ".f32", "r=l", "" false);
+const F64_F32: &[TableRow] = narrowing!(f64 ".f64", f32 ".f32", "r=l", "" false);
 /// f64 to f32 with `.ftz`.
-pub const F64_F32_FTZ: &[TableRow] = narrowing!(f64 ".f64", f32 ".f32", "r=l", ".ftz" true);
+const F64_F32_FTZ: &[TableRow] = narrowing!(f64 ".f64", f32 ".f32", "r=l", ".ftz" true);
 
 /// To whole numbers of the same format.
 macro_rules! wholes {
@@ -419,18 +445,24 @@ macro_rules! wholes {
 }
 
 /// f16
-pub const WHOLE_F16: &[TableRow] = wholes!(Half, ".f16", "h=h", "", false);
-/// bf16
-pub const WHOLE_BF16: &[TableRow] = wholes!(Brain, ".bf16", "h=h", "", false);
+const WHOLE_F16: &[TableRow] = wholes!(Half, ".f16", "h=h", "", false);
+/// bf16, of which PTX has fewer forms
+const WHOLE_BF16: &[TableRow] = &[
+    row!("cvt.rni.bf16.bf16", "h=h", Convert, function float_to_whole::<Brain, 0, false, false>),
+    row!("cvt.rzi.bf16.bf16", "h=h", Convert, function float_to_whole::<Brain, 1, false, false>),
+    row!("cvt.rmi.bf16.bf16", "h=h", Convert, function float_to_whole::<Brain, 2, false, false>),
+    row!("cvt.rpi.bf16.bf16", "h=h", Convert, function float_to_whole::<Brain, 3, false, false>),
+    row!("cvt.bf16.bf16", "h=h", Convert, function float_to_same::<Brain, false, false>),
+];
 /// f32
-pub const WHOLE_F32: &[TableRow] = wholes!(f32, ".f32", "r=r", "", false);
+const WHOLE_F32: &[TableRow] = wholes!(f32, ".f32", "r=r", "", false);
 /// f32 with `.ftz`
-pub const WHOLE_F32_FTZ: &[TableRow] = wholes!(f32, ".f32", "r=r", ".ftz", true);
+const WHOLE_F32_FTZ: &[TableRow] = wholes!(f32, ".f32", "r=r", ".ftz", true);
 /// f64
-pub const WHOLE_F64: &[TableRow] = wholes!(f64, ".f64", "l=l", "", false);
+const WHOLE_F64: &[TableRow] = wholes!(f64, ".f64", "l=l", "", false);
 
 /// bf16 to and from the others, and `.relu`.
-pub const BRAINS: &[TableRow] = &[
+const BRAINS: &[TableRow] = &[
     row!("cvt{.ftz}.f32.bf16", "r=h", Convert, |a: u16| u32::from(a) << 16),
     row!("cvt.f64.bf16", "l=h", Convert,
         function float_to_float::<Brain, f64, 0, false, false, false>),
@@ -464,4 +496,42 @@ pub const BRAINS: &[TableRow] = &[
         function float_to_float::<Brain, Half, 0, false, false, false>),
     row!("cvt.rz.f16.bf16", "h=h", Convert,
         function float_to_float::<Brain, Half, 1, false, false, false>),
+];
+
+/// Conversions between scalar types.
+pub const ROWS: &[&[TableRow]] = &[
+    U8_INT,
+    S8_INT,
+    U16_INT,
+    S16_INT,
+    U32_INT,
+    S32_INT,
+    U64_INT,
+    S64_INT,
+    U8_FLOAT,
+    S8_FLOAT,
+    U16_FLOAT,
+    S16_FLOAT,
+    U32_FLOAT,
+    S32_FLOAT,
+    U64_FLOAT,
+    S64_FLOAT,
+    F16_INT,
+    BF16_INT,
+    F32_INT,
+    F32_INT_FTZ,
+    F64_INT,
+    F16_F32,
+    F32_F64,
+    F32_F16,
+    F32_F16_FTZ,
+    F64_F16,
+    F64_F32,
+    F64_F32_FTZ,
+    WHOLE_F16,
+    WHOLE_BF16,
+    WHOLE_F32,
+    WHOLE_F32_FTZ,
+    WHOLE_F64,
+    BRAINS,
 ];

@@ -18,7 +18,9 @@ fn element<const RELU: bool, const FINITE: bool>(
     rounding: Rounding,
 ) -> u32 {
     let result = match (from, to) {
-        (F32, F16) if !FINITE => u64::from(formats::f32_to_f16(f32::from_bits(bits as u32), rounding)),
+        (F32, F16) if !FINITE => {
+            u64::from(formats::f32_to_f16(f32::from_bits(bits as u32), rounding))
+        }
         (F32, BF16) if !FINITE => {
             u64::from(formats::f32_to_bf16(f32::from_bits(bits as u32), rounding))
         }
@@ -33,8 +35,7 @@ fn element<const RELU: bool, const FINITE: bool>(
 #[inline(always)]
 fn pair<const RELU: bool, const FINITE: bool>(a: u32, b: u32, to: Format, rounding: u8) -> u32 {
     let rounding = exact::rounding(rounding);
-    let [high, low] =
-        [a, b].map(|x| element::<RELU, FINITE>(F32, u64::from(x), to, rounding));
+    let [high, low] = [a, b].map(|x| element::<RELU, FINITE>(F32, u64::from(x), to, rounding));
     high << 16 | low
 }
 
@@ -60,34 +61,40 @@ macro_rules! pairs {
             row!(concat!("cvt.rz.satfinite", $type, ".f32"), "r=rr", Convert, |a: u32, b: u32| {
                 pair::<false, true>(a, b, $format, 1)
             }),
-            row!(concat!("cvt.rn.relu.satfinite", $type, ".f32"), "r=rr", Convert,
-                |a: u32, b: u32| pair::<true, true>(a, b, $format, 0)),
-            row!(concat!("cvt.rz.relu.satfinite", $type, ".f32"), "r=rr", Convert,
-                |a: u32, b: u32| pair::<true, true>(a, b, $format, 1)),
+            row!(
+                concat!("cvt.rn.relu.satfinite", $type, ".f32"),
+                "r=rr",
+                Convert,
+                |a: u32, b: u32| pair::<true, true>(a, b, $format, 0)
+            ),
+            row!(
+                concat!("cvt.rz.relu.satfinite", $type, ".f32"),
+                "r=rr",
+                Convert,
+                |a: u32, b: u32| pair::<true, true>(a, b, $format, 1)
+            ),
         ]
     };
 }
 
 /// f16x2
-pub const F16X2: &[TableRow] = pairs!(".f16x2", F16);
+const F16X2: &[TableRow] = pairs!(".f16x2", F16);
 /// bf16x2
-pub const BF16X2: &[TableRow] = pairs!(".bf16x2", BF16);
+const BF16X2: &[TableRow] = pairs!(".bf16x2", BF16);
 
 /// Two f32 to two fp8 numbers in 16 bits.
 #[inline(always)]
 fn fp8<const RELU: bool>(a: u32, b: u32, to: Format) -> u16 {
-    let [high, low] = [a, b].map(|x| {
-        element::<RELU, true>(F32, u64::from(x), to, Rounding::NearestEven) as u16
-    });
+    let [high, low] =
+        [a, b].map(|x| element::<RELU, true>(F32, u64::from(x), to, Rounding::NearestEven) as u16);
     high << 8 | low
 }
 
 /// Two halves to two fp8 numbers.
 #[inline(always)]
 fn fp8_of_halves<const RELU: bool>(a: u32, to: Format) -> u16 {
-    let [high, low] = [a >> 16, a & 0xffff].map(|x| {
-        element::<RELU, true>(F16, u64::from(x), to, Rounding::NearestEven) as u16
-    });
+    let [high, low] = [a >> 16, a & 0xffff]
+        .map(|x| element::<RELU, true>(F16, u64::from(x), to, Rounding::NearestEven) as u16);
     high << 8 | low
 }
 
@@ -109,7 +116,7 @@ fn tf32<const RELU: bool, const FINITE: bool>(a: u32, rounding: Rounding) -> u32
 }
 
 /// fp8 and tf32.
-pub const SMALL: &[TableRow] = &[
+const SMALL: &[TableRow] = &[
     row!("cvt.rn.satfinite.e4m3x2.f32", "h=rr", Convert, |a: u32, b: u32| {
         fp8::<false>(a, b, E4M3)
     }),
@@ -163,7 +170,7 @@ fn pack<const BITS: u32, const MIN: i32, const MAX: i32>(a: i32, b: i32, c: u32)
 }
 
 /// `cvt.pack`
-pub const PACK: &[TableRow] = &[
+const PACK: &[TableRow] = &[
     row!("cvt.pack.sat.u16.s32", "r=rr", Convert, |a: i32, b: i32| pack::<16, 0, 0xffff>(a, b, 0)),
     row!("cvt.pack.sat.s16.s32", "r=rr", Convert, |a: i32, b: i32| {
         pack::<16, -0x8000, 0x7fff>(a, b, 0)
@@ -187,3 +194,6 @@ pub const PACK: &[TableRow] = &[
         pack::<2, -2, 1>(a, b, c)
     }),
 ];
+
+/// Conversions of packed and small formats.
+pub const ROWS: &[&[TableRow]] = &[F16X2, BF16X2, SMALL, PACK];

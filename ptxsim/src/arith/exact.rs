@@ -35,6 +35,7 @@ pub const fn rounding(number: u8) -> Rounding {
 }
 
 /// Applies an operation to bit patterns.
+#[inline(never)]
 pub fn apply(operation: Operation, format: Format, x: [u64; 3], rounding: Rounding) -> u64 {
     let [a, b, c] = x.map(|x| formats::unpack(format, x));
     let result = match operation {

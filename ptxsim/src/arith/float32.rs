@@ -144,15 +144,15 @@ macro_rules! arithmetic {
 }
 
 /// add
-pub const ADD: &[TableRow] = arithmetic!("add", "{.rn}", "r=rr", add);
+const ADD: &[TableRow] = arithmetic!("add", "{.rn}", "r=rr", add);
 /// sub
-pub const SUB: &[TableRow] = arithmetic!("sub", "{.rn}", "r=rr", sub);
+const SUB: &[TableRow] = arithmetic!("sub", "{.rn}", "r=rr", sub);
 /// mul
-pub const MUL: &[TableRow] = arithmetic!("mul", "{.rn}", "r=rr", mul);
+const MUL: &[TableRow] = arithmetic!("mul", "{.rn}", "r=rr", mul);
 /// fma
-pub const FMA: &[TableRow] = arithmetic!("fma", ".rn", "r=rrr", fma);
+const FMA: &[TableRow] = arithmetic!("fma", ".rn", "r=rrr", fma);
 /// mad, which is fma on everything since sm_20
-pub const MAD: &[TableRow] = arithmetic!("mad", ".rn", "r=rrr", fma);
+const MAD: &[TableRow] = arithmetic!("mad", ".rn", "r=rrr", fma);
 
 /// All roundings, with `.ftz` or without.
 macro_rules! special {
@@ -175,11 +175,11 @@ macro_rules! special {
 }
 
 /// div
-pub const DIV: &[TableRow] = special!("div", "r=rr", div);
+const DIV: &[TableRow] = special!("div", "r=rr", div);
 /// rcp
-pub const RCP: &[TableRow] = special!("rcp", "r=r", rcp);
+const RCP: &[TableRow] = special!("rcp", "r=r", rcp);
 /// sqrt
-pub const SQRT: &[TableRow] = special!("sqrt", "r=r", sqrt);
+const SQRT: &[TableRow] = special!("sqrt", "r=r", sqrt);
 
 /// An approximation of one operand, by the function that gives it.
 #[inline(always)]
@@ -248,7 +248,7 @@ pub fn tanh(x: f32) -> f32 {
 }
 
 /// Approximations.
-pub const APPROXIMATE: &[TableRow] = &[
+const APPROXIMATE: &[TableRow] = &[
     row!("div.approx.f32", "r=rr", Special, |a: f32, b: f32| div_approx::<false>(a, b)),
     row!("div.approx.ftz.f32", "r=rr", Special, |a: f32, b: f32| div_approx::<true>(a, b)),
     row!("div.full.f32", "r=rr", Special, |a: f32, b: f32| div_full::<false>(a, b)),
@@ -322,19 +322,17 @@ macro_rules! extrema {
 }
 
 /// min
-pub const MIN: &[TableRow] = extrema!("min", false);
+const MIN: &[TableRow] = extrema!("min", false);
 /// max
-pub const MAX: &[TableRow] = extrema!("max", true);
+const MAX: &[TableRow] = extrema!("max", true);
 
 /// Signs and tests. `abs` and `neg` touch nothing but the sign, of a NaN too.
-pub const ROWS: &[TableRow] = &[
+const SIGNS: &[TableRow] = &[
     row!("abs.f32", "r=r", Float, |a: u32| a & 0x7fff_ffff),
     row!("abs.ftz.f32", "r=r", Float, |a: f32| flush::<true>(a).abs()),
     row!("neg.f32", "r=r", Float, |a: u32| a ^ 0x8000_0000),
     row!("neg.ftz.f32", "r=r", Float, |a: f32| -flush::<true>(a)),
-    row!("copysign.f32", "r=rr", Float, |a: u32, b: u32| {
-        (a & 0x8000_0000) | (b & 0x7fff_ffff)
-    }),
+    row!("copysign.f32", "r=rr", Float, |a: u32, b: u32| { (a & 0x8000_0000) | (b & 0x7fff_ffff) }),
     row!("testp.finite.f32", "p=r", Compare, |a: f32| a.is_finite()),
     row!("testp.infinite.f32", "p=r", Compare, |a: f32| a.is_infinite()),
     row!("testp.number.f32", "p=r", Compare, |a: f32| !a.is_nan()),
@@ -343,3 +341,7 @@ pub const ROWS: &[TableRow] = &[
     row!("testp.normal.f32", "p=r", Compare, |a: f32| a.is_normal() || a == 0.0),
     row!("testp.subnormal.f32", "p=r", Compare, |a: f32| a.is_subnormal()),
 ];
+
+/// All of f32.
+pub const ROWS: &[&[TableRow]] =
+    &[ADD, SUB, MUL, FMA, MAD, DIV, RCP, SQRT, APPROXIMATE, MIN, MAX, SIGNS];

@@ -79,21 +79,21 @@ macro_rules! roundings {
 }
 
 /// add
-pub const ADD: &[TableRow] = roundings!("add", "{.rn}", "l=ll", Float, add);
+const ADD: &[TableRow] = roundings!("add", "{.rn}", "l=ll", Float, add);
 /// sub
-pub const SUB: &[TableRow] = roundings!("sub", "{.rn}", "l=ll", Float, sub);
+const SUB: &[TableRow] = roundings!("sub", "{.rn}", "l=ll", Float, sub);
 /// mul
-pub const MUL: &[TableRow] = roundings!("mul", "{.rn}", "l=ll", Float, mul);
+const MUL: &[TableRow] = roundings!("mul", "{.rn}", "l=ll", Float, mul);
 /// fma
-pub const FMA: &[TableRow] = roundings!("fma", ".rn", "l=lll", Float, fma);
+const FMA: &[TableRow] = roundings!("fma", ".rn", "l=lll", Float, fma);
 /// mad, which is fma
-pub const MAD: &[TableRow] = roundings!("mad", ".rn", "l=lll", Float, fma);
+const MAD: &[TableRow] = roundings!("mad", ".rn", "l=lll", Float, fma);
 /// div
-pub const DIV: &[TableRow] = roundings!("div", ".rn", "l=ll", Special, div);
+const DIV: &[TableRow] = roundings!("div", ".rn", "l=ll", Special, div);
 /// rcp
-pub const RCP: &[TableRow] = roundings!("rcp", ".rn", "l=l", Special, rcp);
+const RCP: &[TableRow] = roundings!("rcp", ".rn", "l=l", Special, rcp);
 /// sqrt
-pub const SQRT: &[TableRow] = roundings!("sqrt", ".rn", "l=l", Special, sqrt);
+const SQRT: &[TableRow] = roundings!("sqrt", ".rn", "l=l", Special, sqrt);
 
 /// A subnormal becomes a zero.
 #[inline(always)]
@@ -118,7 +118,7 @@ fn extremum<const MAX: bool>(a: f64, b: f64) -> f64 {
 }
 
 /// The rest.
-pub const ROWS: &[TableRow] = &[
+const OTHERS: &[TableRow] = &[
     row!("rcp.approx.ftz.f64", "l=l", Special, |a: f64| {
         finish(upper(flush(1.0 / upper(flush(a)))))
     }),
@@ -140,3 +140,6 @@ pub const ROWS: &[TableRow] = &[
     row!("testp.normal.f64", "p=l", Compare, |a: f64| a.is_normal() || a == 0.0),
     row!("testp.subnormal.f64", "p=l", Compare, |a: f64| a.is_subnormal()),
 ];
+
+/// All of f64.
+pub const ROWS: &[&[TableRow]] = &[ADD, SUB, MUL, FMA, MAD, DIV, RCP, SQRT, OTHERS];

@@ -166,6 +166,7 @@ fn shift_right(significand: u128, shift: u32, negative: bool, rounding: Rounding
 /// The bits of `number` in `format`, rounded once. What is too large becomes an infinity or the
 /// largest finite number, as IEEE 754 has it for the rounding; in a format without infinities it
 /// becomes the largest number.
+#[inline(never)]
 pub fn round_to(format: Format, number: Number, rounding: Rounding) -> u64 {
     let Number { negative, significand, exponent } = number;
     let sign = if negative { format.sign() } else { 0 };
@@ -201,6 +202,7 @@ pub fn round_to(format: Format, number: Number, rounding: Rounding) -> u64 {
 }
 
 /// Converts between formats; a NaN becomes the target's.
+#[inline(never)]
 pub fn convert(from: Format, bits: u64, to: Format, rounding: Rounding) -> u64 {
     match unpack(from, bits) {
         Value::Nan => to.nan(),

@@ -155,7 +155,7 @@ macro_rules! one {
 }
 
 /// f16 and f16x2: sums and products.
-pub const F16_ARITHMETIC: &[TableRow] = [
+const F16_ARITHMETIC: &[TableRow] = [
     two!("add{.rn}", ".f16", add::<0, false, false>),
     two!("add{.rn}.ftz", ".f16", add::<0, true, false>),
     two!("add{.rn}.sat", ".f16", add::<0, false, true>),
@@ -178,7 +178,7 @@ pub const F16_ARITHMETIC: &[TableRow] = [
 .as_flattened();
 
 /// bf16 and bf16x2: sums and products.
-pub const BF16_ARITHMETIC: &[TableRow] = [
+const BF16_ARITHMETIC: &[TableRow] = [
     two!("add{.rn}", ".bf16", add::<1, false, false>),
     two!("sub{.rn}", ".bf16", sub::<1, false, false>),
     two!("mul{.rn}", ".bf16", mul::<1, false, false>),
@@ -192,32 +192,41 @@ macro_rules! extrema {
     ($opcode:literal, $max:literal, $ftz:literal, $is_ftz:literal, $type:literal, $kind:literal) => {
         [
             two!(concat!($opcode, $ftz), $type, extremum::<$kind, $max, $is_ftz, false, false>),
-            two!(concat!($opcode, $ftz, ".NaN"), $type,
-                extremum::<$kind, $max, $is_ftz, true, false>),
-            two!(concat!($opcode, $ftz, ".xorsign.abs"), $type,
-                extremum::<$kind, $max, $is_ftz, false, true>),
-            two!(concat!($opcode, $ftz, ".NaN.xorsign.abs"), $type,
-                extremum::<$kind, $max, $is_ftz, true, true>),
+            two!(
+                concat!($opcode, $ftz, ".NaN"),
+                $type,
+                extremum::<$kind, $max, $is_ftz, true, false>
+            ),
+            two!(
+                concat!($opcode, $ftz, ".xorsign.abs"),
+                $type,
+                extremum::<$kind, $max, $is_ftz, false, true>
+            ),
+            two!(
+                concat!($opcode, $ftz, ".NaN.xorsign.abs"),
+                $type,
+                extremum::<$kind, $max, $is_ftz, true, true>
+            ),
         ]
         .as_flattened()
     };
 }
 
 /// min
-pub const F16_MIN: &[TableRow] = extrema!("min", false, "", false, ".f16", 0);
+const F16_MIN: &[TableRow] = extrema!("min", false, "", false, ".f16", 0);
 /// min with `.ftz`
-pub const F16_MIN_FTZ: &[TableRow] = extrema!("min", false, ".ftz", true, ".f16", 0);
+const F16_MIN_FTZ: &[TableRow] = extrema!("min", false, ".ftz", true, ".f16", 0);
 /// max
-pub const F16_MAX: &[TableRow] = extrema!("max", true, "", false, ".f16", 0);
+const F16_MAX: &[TableRow] = extrema!("max", true, "", false, ".f16", 0);
 /// max with `.ftz`
-pub const F16_MAX_FTZ: &[TableRow] = extrema!("max", true, ".ftz", true, ".f16", 0);
+const F16_MAX_FTZ: &[TableRow] = extrema!("max", true, ".ftz", true, ".f16", 0);
 /// min
-pub const BF16_MIN: &[TableRow] = extrema!("min", false, "", false, ".bf16", 1);
+const BF16_MIN: &[TableRow] = extrema!("min", false, "", false, ".bf16", 1);
 /// max
-pub const BF16_MAX: &[TableRow] = extrema!("max", true, "", false, ".bf16", 1);
+const BF16_MAX: &[TableRow] = extrema!("max", true, "", false, ".bf16", 1);
 
 /// Signs, which are all that is touched, and approximations.
-pub const UNARY: &[TableRow] = [
+const UNARY: &[TableRow] = [
     one!("abs", ".f16", Half, |a: u16| a & !SIGN),
     one!("abs.ftz", ".f16", Half, |a: u16| flush::<0, true>(a) & !SIGN),
     one!("abs", ".bf16", Half, |a: u16| a & !SIGN),
@@ -230,3 +239,16 @@ pub const UNARY: &[TableRow] = [
     one!("tanh.approx", ".bf16", Special, tanh::<1>),
 ]
 .as_flattened();
+
+/// All of f16 and bf16.
+pub const ROWS: &[&[TableRow]] = &[
+    F16_ARITHMETIC,
+    BF16_ARITHMETIC,
+    F16_MIN,
+    F16_MIN_FTZ,
+    F16_MAX,
+    F16_MAX_FTZ,
+    BF16_MIN,
+    BF16_MAX,
+    UNARY,
+];

@@ -15,9 +15,8 @@ fn divide<T: Lane + Dest + PartialEq>(
     f: impl Fn(T, T) -> T,
 ) {
     let divisor = T::row(r, i.s[1]);
-    let zero = (0..LANES).fold(0, |bits, lane| {
-        bits | u32::from(T::get(divisor, lane) == T::ZERO) << lane
-    });
+    let zero =
+        (0..LANES).fold(0, |bits, lane| bits | u32::from(T::get(divisor, lane) == T::ZERO) << lane);
     if zero & mask != 0 {
         r.trouble = Some((FaultKind::DivisionByZero, zero & mask));
     }
@@ -69,9 +68,7 @@ fn dp4a<const A: bool, const B: bool>(a: u32, b: u32, c: u32) -> u32 {
 
 #[inline(always)]
 fn dp2a<const A: bool, const B: bool>(a: u32, b: u32, c: u32) -> u32 {
-    (0..2).fold(c, |sum, k| {
-        sum.wrapping_add(half::<A>(a, k).wrapping_mul(byte::<B>(b, k)) as u32)
-    })
+    (0..2).fold(c, |sum, k| sum.wrapping_add(half::<A>(a, k).wrapping_mul(byte::<B>(b, k)) as u32))
 }
 
 /// The rows of what exists for 16, 32 and 64 bits alike.
@@ -103,18 +100,38 @@ macro_rules! widths {
             row!(concat!("sad", $signed), $ternary, Integer, |a: $s, b: $s, c: $u| {
                 a.abs_diff(b).wrapping_add(c)
             }),
-            row!(concat!("div", $unsigned), $binary, Integer, function |r, i, m| {
-                divide(r, i, m, |a: $u, b| a / b)
-            }),
-            row!(concat!("div", $signed), $binary, Integer, function |r, i, m| {
-                divide(r, i, m, |a: $s, b| a.wrapping_div(b))
-            }),
-            row!(concat!("rem", $unsigned), $binary, Integer, function |r, i, m| {
-                divide(r, i, m, |a: $u, b| a % b)
-            }),
-            row!(concat!("rem", $signed), $binary, Integer, function |r, i, m| {
-                divide(r, i, m, |a: $s, b| a.wrapping_rem(b))
-            }),
+            row!(
+                concat!("div", $unsigned),
+                $binary,
+                Integer,
+                function | r,
+                i,
+                m | { divide(r, i, m, |a: $u, b| a / b) }
+            ),
+            row!(
+                concat!("div", $signed),
+                $binary,
+                Integer,
+                function | r,
+                i,
+                m | { divide(r, i, m, |a: $s, b| a.wrapping_div(b)) }
+            ),
+            row!(
+                concat!("rem", $unsigned),
+                $binary,
+                Integer,
+                function | r,
+                i,
+                m | { divide(r, i, m, |a: $u, b| a % b) }
+            ),
+            row!(
+                concat!("rem", $signed),
+                $binary,
+                Integer,
+                function | r,
+                i,
+                m | { divide(r, i, m, |a: $s, b| a.wrapping_rem(b)) }
+            ),
             row!(concat!("abs", $signed), $unary, Integer, |a: $s| a.wrapping_abs()),
             row!(concat!("neg", $signed), $unary, Integer, |a: $s| a.wrapping_neg()),
             row!(concat!("min", $unsigned), $binary, Integer, |a: $u, b: $u| a.min(b)),
@@ -126,20 +143,17 @@ macro_rules! widths {
 }
 
 /// The rows for 16 bits.
-pub const WIDTH_16: &[TableRow] = widths!(
-    u16, i16, u32, i32, 16, ".u16", ".s16", "(.u16|.s16)", "h=h", "h=hh", "h=hhh"
-);
+const WIDTH_16: &[TableRow] =
+    widths!(u16, i16, u32, i32, 16, ".u16", ".s16", "(.u16|.s16)", "h=h", "h=hh", "h=hhh");
 /// The rows for 32 bits.
-pub const WIDTH_32: &[TableRow] = widths!(
-    u32, i32, u64, i64, 32, ".u32", ".s32", "(.u32|.s32)", "r=r", "r=rr", "r=rrr"
-);
+const WIDTH_32: &[TableRow] =
+    widths!(u32, i32, u64, i64, 32, ".u32", ".s32", "(.u32|.s32)", "r=r", "r=rr", "r=rrr");
 /// The rows for 64 bits.
-pub const WIDTH_64: &[TableRow] = widths!(
-    u64, i64, u128, i128, 64, ".u64", ".s64", "(.u64|.s64)", "l=l", "l=ll", "l=lll"
-);
+const WIDTH_64: &[TableRow] =
+    widths!(u64, i64, u128, i128, 64, ".u64", ".s64", "(.u64|.s64)", "l=l", "l=ll", "l=lll");
 
 /// What is not alike for all widths.
-pub const ROWS: &[TableRow] = &[
+const OTHERS: &[TableRow] = &[
     row!("add.sat.s32", "r=rr", Integer, |a: i32, b: i32| a.saturating_add(b)),
     row!("sub.sat.s32", "r=rr", Integer, |a: i32, b: i32| a.saturating_sub(b)),
     row!("mul.wide.u16", "r=hh", Integer, |a: u16, b: u16| u32::from(a) * u32::from(b)),
@@ -267,60 +281,180 @@ macro_rules! carries {
             (($wide_s::from(a as $s) * $wide_s::from(b as $s)) >> $bits) as $u
         }
         &[
-            row!(concat!("add.cc", $both), $two, Integer, function |r, i, m| {
-                carrying::<$u, true>(r, i, m, |[a, b, _], _| $sum(a, b, false))
-            }),
-            row!(concat!("addc", $both), $two, Integer, function |r, i, m| {
-                carrying::<$u, false>(r, i, m, |[a, b, _], carry| $sum(a, b, carry))
-            }),
-            row!(concat!("addc.cc", $both), $two, Integer, function |r, i, m| {
-                carrying::<$u, true>(r, i, m, |[a, b, _], carry| $sum(a, b, carry))
-            }),
-            row!(concat!("sub.cc", $both), $two, Integer, function |r, i, m| {
-                carrying::<$u, true>(r, i, m, |[a, b, _], _| $difference(a, b, false))
-            }),
-            row!(concat!("subc", $both), $two, Integer, function |r, i, m| {
-                carrying::<$u, false>(r, i, m, |[a, b, _], borrow| $difference(a, b, borrow))
-            }),
-            row!(concat!("subc.cc", $both), $two, Integer, function |r, i, m| {
-                carrying::<$u, true>(r, i, m, |[a, b, _], borrow| $difference(a, b, borrow))
-            }),
-            row!(concat!("mad.lo.cc", $both), $three, Integer, function |r, i, m| {
-                carrying::<$u, true>(r, i, m, |[a, b, c], _| $sum(a.wrapping_mul(b), c, false))
-            }),
-            row!(concat!("mad.hi.cc", $unsigned), $three, Integer, function |r, i, m| {
-                carrying::<$u, true>(r, i, m, |[a, b, c], _| $sum(upper(a, b), c, false))
-            }),
-            row!(concat!("mad.hi.cc", $signed), $three, Integer, function |r, i, m| {
-                carrying::<$u, true>(r, i, m, |[a, b, c], _| $sum(upper_signed(a, b), c, false))
-            }),
-            row!(concat!("madc.lo", $both), $three, Integer, function |r, i, m| {
-                carrying::<$u, false>(r, i, m, |[a, b, c], cf| $sum(a.wrapping_mul(b), c, cf))
-            }),
-            row!(concat!("madc.lo.cc", $both), $three, Integer, function |r, i, m| {
-                carrying::<$u, true>(r, i, m, |[a, b, c], cf| $sum(a.wrapping_mul(b), c, cf))
-            }),
-            row!(concat!("madc.hi", $unsigned), $three, Integer, function |r, i, m| {
-                carrying::<$u, false>(r, i, m, |[a, b, c], carry| $sum(upper(a, b), c, carry))
-            }),
-            row!(concat!("madc.hi.cc", $unsigned), $three, Integer, function |r, i, m| {
-                carrying::<$u, true>(r, i, m, |[a, b, c], carry| $sum(upper(a, b), c, carry))
-            }),
-            row!(concat!("madc.hi", $signed), $three, Integer, function |r, i, m| {
-                carrying::<$u, false>(r, i, m, |[a, b, c], cf| $sum(upper_signed(a, b), c, cf))
-            }),
-            row!(concat!("madc.hi.cc", $signed), $three, Integer, function |r, i, m| {
-                carrying::<$u, true>(r, i, m, |[a, b, c], cf| $sum(upper_signed(a, b), c, cf))
-            }),
+            row!(
+                concat!("add.cc", $both),
+                $two,
+                Integer,
+                function | r,
+                i,
+                m | { carrying::<$u, true>(r, i, m, |[a, b, _], _| $sum(a, b, false)) }
+            ),
+            row!(
+                concat!("addc", $both),
+                $two,
+                Integer,
+                function | r,
+                i,
+                m | { carrying::<$u, false>(r, i, m, |[a, b, _], carry| $sum(a, b, carry)) }
+            ),
+            row!(
+                concat!("addc.cc", $both),
+                $two,
+                Integer,
+                function | r,
+                i,
+                m | { carrying::<$u, true>(r, i, m, |[a, b, _], carry| $sum(a, b, carry)) }
+            ),
+            row!(
+                concat!("sub.cc", $both),
+                $two,
+                Integer,
+                function | r,
+                i,
+                m | { carrying::<$u, true>(r, i, m, |[a, b, _], _| $difference(a, b, false)) }
+            ),
+            row!(
+                concat!("subc", $both),
+                $two,
+                Integer,
+                function | r,
+                i,
+                m | {
+                    carrying::<$u, false>(r, i, m, |[a, b, _], borrow| $difference(a, b, borrow))
+                }
+            ),
+            row!(
+                concat!("subc.cc", $both),
+                $two,
+                Integer,
+                function | r,
+                i,
+                m | {
+                    carrying::<$u, true>(r, i, m, |[a, b, _], borrow| $difference(a, b, borrow))
+                }
+            ),
+            row!(
+                concat!("mad.lo.cc", $both),
+                $three,
+                Integer,
+                function | r,
+                i,
+                m | {
+                    carrying::<$u, true>(r, i, m, |[a, b, c], _| $sum(a.wrapping_mul(b), c, false))
+                }
+            ),
+            row!(
+                concat!("mad.hi.cc", $unsigned),
+                $three,
+                Integer,
+                function | r,
+                i,
+                m | { carrying::<$u, true>(r, i, m, |[a, b, c], _| $sum(upper(a, b), c, false)) }
+            ),
+            row!(
+                concat!("mad.hi.cc", $signed),
+                $three,
+                Integer,
+                function | r,
+                i,
+                m | {
+                    carrying::<$u, true>(r, i, m, |[a, b, c], _| $sum(upper_signed(a, b), c, false))
+                }
+            ),
+            row!(
+                concat!("madc.lo", $both),
+                $three,
+                Integer,
+                function | r,
+                i,
+                m | {
+                    carrying::<$u, false>(r, i, m, |[a, b, c], cf| $sum(a.wrapping_mul(b), c, cf))
+                }
+            ),
+            row!(
+                concat!("madc.lo.cc", $both),
+                $three,
+                Integer,
+                function | r,
+                i,
+                m | {
+                    carrying::<$u, true>(r, i, m, |[a, b, c], cf| $sum(a.wrapping_mul(b), c, cf))
+                }
+            ),
+            row!(
+                concat!("madc.hi", $unsigned),
+                $three,
+                Integer,
+                function | r,
+                i,
+                m | {
+                    carrying::<$u, false>(r, i, m, |[a, b, c], carry| $sum(upper(a, b), c, carry))
+                }
+            ),
+            row!(
+                concat!("madc.hi.cc", $unsigned),
+                $three,
+                Integer,
+                function | r,
+                i,
+                m | {
+                    carrying::<$u, true>(r, i, m, |[a, b, c], carry| $sum(upper(a, b), c, carry))
+                }
+            ),
+            row!(
+                concat!("madc.hi", $signed),
+                $three,
+                Integer,
+                function | r,
+                i,
+                m | {
+                    carrying::<$u, false>(r, i, m, |[a, b, c], cf| $sum(upper_signed(a, b), c, cf))
+                }
+            ),
+            row!(
+                concat!("madc.hi.cc", $signed),
+                $three,
+                Integer,
+                function | r,
+                i,
+                m | {
+                    carrying::<$u, true>(r, i, m, |[a, b, c], cf| $sum(upper_signed(a, b), c, cf))
+                }
+            ),
         ]
     }};
 }
 
 /// Carry chains of 32 bits.
-pub const CARRY_32: &[TableRow] = carries!(
-    u32, i32, u64, i64, 32, sum_32, difference_32, ".u32", ".s32", "(.u32|.s32)", "r=rr", "r=rrr"
+const CARRY_32: &[TableRow] = carries!(
+    u32,
+    i32,
+    u64,
+    i64,
+    32,
+    sum_32,
+    difference_32,
+    ".u32",
+    ".s32",
+    "(.u32|.s32)",
+    "r=rr",
+    "r=rrr"
 );
 /// Carry chains of 64 bits.
-pub const CARRY_64: &[TableRow] = carries!(
-    u64, i64, u128, i128, 64, sum_64, difference_64, ".u64", ".s64", "(.u64|.s64)", "l=ll", "l=lll"
+const CARRY_64: &[TableRow] = carries!(
+    u64,
+    i64,
+    u128,
+    i128,
+    64,
+    sum_64,
+    difference_64,
+    ".u64",
+    ".s64",
+    "(.u64|.s64)",
+    "l=ll",
+    "l=lll"
 );
+
+/// Integer arithmetic.
+pub const ROWS: &[&[TableRow]] = &[OTHERS, WIDTH_16, WIDTH_32, WIDTH_64, CARRY_32, CARRY_64];

@@ -95,8 +95,7 @@ fn find_nth(word: u32, base: u32, n: i32) -> u32 {
 /// `bmsk`: `width` ones from bit `from`.
 #[inline(always)]
 fn mask<const CLAMP: bool>(from: u32, width: u32) -> u32 {
-    let (from, width) =
-        if CLAMP { (from.min(32), width.min(32)) } else { (from & 31, width & 31) };
+    let (from, width) = if CLAMP { (from.min(32), width.min(32)) } else { (from & 31, width & 31) };
     ((low_bits(width) << from) & 0xffff_ffff) as u32
 }
 
@@ -154,17 +153,14 @@ macro_rules! widths {
 }
 
 /// The rows for 16 bits.
-pub const WIDTH_16: &[TableRow] =
-    widths!(u16, i16, 16, ".b16", ".u16", ".s16", "h=h", "h=hh", "h=hr");
+const WIDTH_16: &[TableRow] = widths!(u16, i16, 16, ".b16", ".u16", ".s16", "h=h", "h=hh", "h=hr");
 /// The rows for 32 bits.
-pub const WIDTH_32: &[TableRow] =
-    widths!(u32, i32, 32, ".b32", ".u32", ".s32", "r=r", "r=rr", "r=rr");
+const WIDTH_32: &[TableRow] = widths!(u32, i32, 32, ".b32", ".u32", ".s32", "r=r", "r=rr", "r=rr");
 /// The rows for 64 bits.
-pub const WIDTH_64: &[TableRow] =
-    widths!(u64, i64, 64, ".b64", ".u64", ".s64", "l=l", "l=ll", "l=lr");
+const WIDTH_64: &[TableRow] = widths!(u64, i64, 64, ".b64", ".u64", ".s64", "l=l", "l=ll", "l=lr");
 
 /// What is not alike for all widths.
-pub const ROWS: &[TableRow] = &[
+const OTHERS: &[TableRow] = &[
     row!("and.pred", "p=pp", Compare, |a: bool, b: bool| a & b),
     row!("or.pred", "p=pp", Compare, |a: bool, b: bool| a | b),
     row!("xor.pred", "p=pp", Compare, |a: bool, b: bool| a ^ b),
@@ -241,3 +237,6 @@ pub const ROWS: &[TableRow] = &[
     row!("szext.wrap.u32", "r=rr", Integer, |a: u32, b: u32| extend::<false, false>(a, b)),
     row!("szext.wrap.s32", "r=rr", Integer, |a: u32, b: u32| extend::<false, true>(a, b)),
 ];
+
+/// Logic, shifts, fields.
+pub const ROWS: &[&[TableRow]] = &[OTHERS, WIDTH_16, WIDTH_32, WIDTH_64];

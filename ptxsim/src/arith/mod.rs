@@ -1,4 +1,7 @@
 //! Scalar arithmetic, exact to the bit, and the table of register-only instructions.
+//!
+//! [`rows`] says how an operation on a lane becomes a line of the table; the other modules hold
+//! the lines by subject. [`formats`] and [`exact`] are where floating-point results are rounded.
 
 pub mod compare;
 pub mod convert;
@@ -17,95 +20,43 @@ pub mod simd;
 use crate::isa::TableRow;
 
 /// Every register-only instruction.
-pub const TABLE: &[&[TableRow]] = &[
+pub const TABLE: &[&[TableRow]] = &GROUPS;
+
+/// The lines by subject.
+const SUBJECTS: &[&[&[TableRow]]] = &[
     integer::ROWS,
-    integer::WIDTH_16,
-    integer::WIDTH_32,
-    integer::WIDTH_64,
-    integer::CARRY_32,
-    integer::CARRY_64,
-    half::F16_ARITHMETIC,
-    half::BF16_ARITHMETIC,
-    half::F16_MIN,
-    half::F16_MIN_FTZ,
-    half::F16_MAX,
-    half::F16_MAX_FTZ,
-    half::BF16_MIN,
-    half::BF16_MAX,
-    half::UNARY,
     logic::ROWS,
-    logic::WIDTH_16,
-    logic::WIDTH_32,
-    logic::WIDTH_64,
     moves::ROWS,
-    compare::EQUAL_16,
-    compare::EQUAL_32,
-    compare::EQUAL_64,
-    compare::U16,
-    compare::S16,
-    compare::U32,
-    compare::S32,
-    compare::U64,
-    compare::S64,
-    compare::F32,
-    compare::F32_FTZ,
-    compare::F64,
-    compare::F16,
-    compare::F16_FTZ,
-    compare::BF16,
-    compare::HALVES,
-    compare::HALVES_FTZ,
-    compare::BRAINS,
-    compare::SELECT,
-    convert::FROM_U8,
-    convert::FROM_S8,
-    convert::FROM_U16,
-    convert::FROM_S16,
-    convert::FROM_U32,
-    convert::FROM_S32,
-    convert::FROM_U64,
-    convert::FROM_S64,
-    convert::FROM_F16,
-    convert::FROM_BF16,
-    convert::FROM_F32,
-    convert::FROM_F32_FTZ,
-    convert::FROM_F64,
-    convert::F16_F32,
-    convert::F32_F64,
-    convert::F32_F16,
-    convert::F32_F16_FTZ,
-    convert::F64_F16,
-    convert::F64_F32,
-    convert::F64_F32_FTZ,
-    convert::WHOLE_F16,
-    convert::WHOLE_BF16,
-    convert::WHOLE_F32,
-    convert::WHOLE_F32_FTZ,
-    convert::WHOLE_F64,
-    convert::BRAINS,
-    convert_packed::F16X2,
-    convert_packed::BF16X2,
-    convert_packed::SMALL,
-    convert_packed::PACK,
-    float32::ADD,
-    float32::SUB,
-    float32::MUL,
-    float32::FMA,
-    float32::MAD,
-    float32::DIV,
-    float32::RCP,
-    float32::SQRT,
-    float32::APPROXIMATE,
-    float32::MIN,
-    float32::MAX,
+    compare::ROWS,
+    compare::PAIRS,
+    convert::ROWS,
+    convert_packed::ROWS,
     float32::ROWS,
-    float64::ADD,
-    float64::SUB,
-    float64::MUL,
-    float64::FMA,
-    float64::MAD,
-    float64::DIV,
-    float64::RCP,
-    float64::SQRT,
     float64::ROWS,
+    half::ROWS,
 ];
+
+const GROUPS: [&[TableRow]; count()] = {
+    let mut all: [&[TableRow]; count()] = [&[]; count()];
+    let (mut subject, mut next) = (0, 0);
+    while subject < SUBJECTS.len() {
+        let mut group = 0;
+        while group < SUBJECTS[subject].len() {
+            all[next] = SUBJECTS[subject][group];
+            next += 1;
+            group += 1;
+        }
+        subject += 1;
+    }
+    all
+};
+
+/// How many groups of lines there are.
+const fn count() -> usize {
+    let (mut subject, mut total) = (0, 0);
+    while subject < SUBJECTS.len() {
+        total += SUBJECTS[subject].len();
+        subject += 1;
+    }
+    total
+}

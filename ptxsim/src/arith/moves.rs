@@ -25,7 +25,7 @@ fn own_shared(address: u64) -> bool {
 /// Selections and addresses. A 32-bit address has no room for a window: there `cvta` changes
 /// nothing. Constants and global variables lie in device memory, whose generic addresses are the
 /// plain ones, so that `isspacep` cannot tell them apart and calls both global.
-pub const ROWS: &[TableRow] = &[
+const SELECTIONS: &[TableRow] = &[
     row!("selp(.b16|.u16|.s16)", "h=hhp", Move, |a: u16, b: u16, p: bool| if p { a } else { b }),
     row!("selp(.b32|.u32|.s32|.f32)", "r=rrp", Move, |a: u32, b: u32, p: bool| {
         if p { a } else { b }
@@ -162,12 +162,7 @@ pub fn decode_mov(d: &mut Decoder, i: &Instruction) -> Result<Inst, Problem> {
 }
 
 /// A `mov` without vectors.
-fn decode_scalar(
-    d: &mut Decoder,
-    ty: &str,
-    to: &Operand,
-    from: &Operand,
-) -> Result<Inst, Problem> {
+fn decode_scalar(d: &mut Decoder, ty: &str, to: &Operand, from: &Operand) -> Result<Inst, Problem> {
     let (alu, s, to): (Alu, u16, u16) = match ty {
         "b16" | "u16" | "s16" | "f16" | "bf16" => (mov16, d.source16(from)?, d.dest32(to)?),
         "b32" | "u32" | "s32" | "f32" | "f16x2" | "bf16x2" => {
@@ -206,3 +201,6 @@ fn unpack_function(ty: &str, parts: usize) -> Result<Alu, Problem> {
         _ => return Err(format!("mov.{ty} to a vector of {parts} is not supported")),
     })
 }
+
+/// Selections and addresses.
+pub const ROWS: &[&[TableRow]] = &[SELECTIONS];

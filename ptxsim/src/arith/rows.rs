@@ -43,18 +43,26 @@ macro_rules! lane {
             #[inline(always)]
             fn store(registers: &mut Registers, inst: &Inst, values: &[$type; LANES], mask: u32) {
                 let row = &mut registers.$file[usize::from(inst.d[0])];
+                let mut bits: $row = [0; LANES];
+                for lane in 0..LANES {
+                    bits[lane] = $to(values[lane]);
+                }
                 if mask == ALL {
-                    for lane in 0..LANES {
-                        row[lane] = $to(values[lane]);
-                    }
+                    *row = bits;
                 } else {
-                    for lane in 0..LANES {
-                        row[lane] = if mask >> lane & 1 != 0 { $to(values[lane]) } else { row[lane] };
-                    }
+                    merge(row, &bits, mask);
                 }
             }
         }
     )*};
+}
+
+/// Stores some lanes. Not part of every instruction's function, to keep those small.
+#[inline(never)]
+fn merge<T: Copy>(row: &mut [T; LANES], values: &[T; LANES], mask: u32) {
+    for lane in 0..LANES {
+        row[lane] = if mask >> lane & 1 != 0 { values[lane] } else { row[lane] };
+    }
 }
 
 lane! {
@@ -275,7 +283,9 @@ macro_rules! row {
 
 /// The function of a `row`.
 macro_rules! row_function {
-    (function $function:expr) => { $function };
+    (function $function:expr) => {
+        $function
+    };
     (|$a:ident: $A:ty| $f:expr) => {
         |r, i, mask| $crate::arith::rows::unary(r, i, mask, |$a: $A| $f)
     };

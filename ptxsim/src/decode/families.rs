@@ -1,9 +1,9 @@
 //! The families of instructions whose modifiers are too many for a table.
 
 use super::control;
+use super::operands::DecodeFn;
 use crate::arith::moves;
 use crate::{agents, machine, memory, tensor};
-use super::operands::DecodeFn;
 
 /// A family: every opcode that starts with `base` is given to `decode`.
 pub struct Family {
@@ -15,11 +15,8 @@ pub struct Family {
     pub syntax: &'static [&'static str],
 }
 
-const MOV: &[Family] = &[Family {
-    base: "mov",
-    decode: moves::decode_mov,
-    syntax: &["mov.type d, a", "mov.b16|b32|b64 d, {a, b{, c, d}} and back"],
-}];
+const MOV: &[Family] =
+    &[Family { base: "mov", decode: moves::decode_mov, syntax: moves::MOV_SYNTAX }];
 
 /// Every family, filled by the modules that run them.
 pub const FAMILIES: &[&[Family]] = &[

@@ -14,6 +14,8 @@ use std::collections::HashMap;
 const ENTRY_PARAMS: u32 = 32_764;
 /// The most shared memory that a block of sm_90 can have.
 const SHARED_BYTES: u64 = 232_448;
+/// The most that the module's variables may take; what they hold is kept in this process.
+const VARIABLE_BYTES: u64 = 1 << 30;
 /// The most local memory that a thread can have.
 const LOCAL_BYTES: u64 = 512 << 10;
 
@@ -140,6 +142,7 @@ impl<'a> Driver<'a> {
         let defined =
             |v: &&Variable| matches!(v.space, Space::Global | Space::Const) && !v.external;
         let mut symbols: HashMap<&str, Symbol> = HashMap::new();
+        let mut total = 0_u64;
         for variable in self.module.variables.iter().filter(defined) {
             let index = u32::try_from(self.decoder.program.variables.len()).unwrap_or(u32::MAX);
             if symbols.insert(&variable.name, Symbol::Variable(index)).is_some() {
@@ -147,6 +150,10 @@ impl<'a> Driver<'a> {
             }
             if variable.bytes.is_none() {
                 self.problem(variable.place, format!("`{}` has no size", variable.name));
+            }
+            total = total.saturating_add(variable.bytes.unwrap_or(0));
+            if total > VARIABLE_BYTES {
+                self.problem(variable.place, "more than 1 GB of variables".to_owned());
             }
             self.decoder.program.variables.push(variable.clone());
         }
@@ -325,7 +332,8 @@ impl<'a> Driver<'a> {
     fn variable(&mut self, variable: &Variable) -> Result<(), Problem> {
         let symbol = match variable.space {
             Space::Shared if variable.bytes.is_none() => Symbol::Dynamic,
-            Space::Shared => Symbol::Shared(u64::from(self.shared.place(variable)?)),
+            // One that finds no place has been told of by the layout.
+            Space::Shared => Symbol::Shared(self.shared.place(variable).map_or(0, u64::from)),
             Space::Local => Symbol::Local(u64::from(self.local.place(variable)?)),
             Space::Param => {
                 let offset = self.frame.place(variable)?;
@@ -367,10 +375,7 @@ impl<'a> Driver<'a> {
                 let decoded = &mut self.decoder.program.functions[self.function];
                 decoded.waits_for_grid |= opcode == "griddepcontrol.wait";
             }
-            // Some problems name the instruction themselves.
-            Err(problem) if problem.trim_start_matches('`').starts_with(opcode) => {
-                self.problem(*place, problem);
-            }
+            Err(problem) if names(&problem, opcode) => self.problem(*place, problem),
             Err(problem) => self.problem(*place, format!("`{opcode}`: {problem}")),
         }
     }
@@ -457,4 +462,10 @@ impl<'a> Driver<'a> {
         decoded.local_bytes = u32::try_from(self.local.end).unwrap_or(u32::MAX);
         decoded.param_bytes = u32::try_from(self.frame_most).unwrap_or(u32::MAX);
     }
+}
+
+/// Whether a problem names its instruction itself, at its start.
+fn names(problem: &str, opcode: &str) -> bool {
+    let rest = problem.trim_start_matches('`').strip_prefix(opcode);
+    rest.is_some_and(|rest| !rest.starts_with(|c: char| c.is_ascii_alphanumeric()))
 }

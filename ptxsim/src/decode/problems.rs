@@ -31,7 +31,7 @@ impl Problems {
             return;
         }
         self.by_message.insert(message.clone(), self.list.len());
-        let (file, line) = place.outer;
+        let (file, line) = place.own;
         let path = self.files.get(&file).filter(|_| line > 0);
         let source = path.map(|path| format!("{path}:{line}"));
         self.list.push((Problem { ptx_line: place.ptx_line, source, message }, 0));

@@ -12,20 +12,23 @@ use std::collections::HashMap;
 
 /// File, line and column.
 type Spot = (u32, u32, u32);
+/// File and line.
+type Line = (u32, u32);
 
 /// What the `.loc` directives of one function have said so far.
 #[derive(Default)]
 pub(super) struct Locations {
-    /// The outermost caller's file and line for places that were inlined.
-    callers: HashMap<Spot, (u32, u32)>,
-    outer: (u32, u32),
-    inner: (u32, u32),
+    /// Where the chains of places that were inlined start: `outer` and `own` of [`Place`].
+    callers: HashMap<Spot, (Line, Line)>,
+    outer: Line,
+    own: Line,
+    inner: Line,
 }
 
 impl Locations {
     /// The place of a statement at this line of the PTX text.
     pub fn place(&self, ptx_line: u32) -> Place {
-        Place { ptx_line, outer: self.outer, inner: self.inner }
+        Place { ptx_line, outer: self.outer, own: self.own, inner: self.inner }
     }
 
     /// Takes what follows `.loc`.
@@ -45,11 +48,16 @@ impl Locations {
             }
         }
         self.inner = (own.0, own.1);
-        self.outer = self.inner;
+        (self.outer, self.own) = (self.inner, self.inner);
         match caller {
             Some(at) => {
-                self.outer = self.callers.get(&at).copied().unwrap_or((at.0, at.1));
-                self.callers.insert(own, self.outer);
+                let start = ((at.0, at.1), (at.0, at.1));
+                (self.outer, self.own) = self.callers.get(&at).copied().unwrap_or(start);
+                // Line 0 is what the compiler made itself.
+                if own.0 == self.outer.0 && own.1 > 0 {
+                    self.own = self.inner;
+                }
+                self.callers.insert(own, (self.outer, self.own));
             }
             // The same code, not inlined: what an earlier chain said of it holds no longer.
             None => {

@@ -9,6 +9,9 @@ pub struct Place {
     /// `.file` number and line of the outermost caller: where a user looks first. 0 if unknown;
     /// the compiler gives what it made itself a file but line 0.
     pub outer: (u32, u32),
+    /// The same for the innermost function of the chain that stands in the file of `outer`: the
+    /// line of the kernel's own file that the statement comes from.
+    pub own: (u32, u32),
     /// `.file` number and line of the innermost inlined function; equal to `outer` if not inlined.
     pub inner: (u32, u32),
 }
