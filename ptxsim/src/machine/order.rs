@@ -55,12 +55,7 @@ impl Strength {
             1 => Scope::Cluster,
             _ => Scope::Gpu,
         };
-        Strength {
-            strong: bits & 1 != 0,
-            acquire: bits & 2 != 0,
-            release: bits & 4 != 0,
-            scope,
-        }
+        Strength { strong: bits & 1 != 0, acquire: bits & 2 != 0, release: bits & 4 != 0, scope }
     }
 }
 

@@ -64,7 +64,15 @@ pub fn run_warp(
             std::mem::take(&mut frame.registers)
         };
         let mut registers = taken(warp);
-        let mut ctx = Ctx { world, team, warp, registers: &mut registers, program, pc: group.pc, postponed: false };
+        let mut ctx = Ctx {
+            world,
+            team,
+            warp,
+            registers: &mut registers,
+            program,
+            pc: group.pc,
+            postponed: false,
+        };
         run_group(&mut ctx, group, &mut left, &mut hits, force);
         if let Some(Some(frame)) = warp.frames.get_mut(frame) {
             frame.registers = registers;
@@ -209,7 +217,8 @@ fn alu(ctx: &mut Ctx<'_, '_>, f: Alu, inst: &Inst, mask: u32) -> Flow {
 #[cold]
 fn trouble(ctx: &mut Ctx<'_, '_>) {
     if let Some((kind, lanes)) = ctx.registers.trouble.take() {
-        let detail = if lanes.count_ones() > 1 { format!("lanes {lanes:#010x}") } else { "".into() };
+        let detail =
+            if lanes.count_ones() > 1 { format!("lanes {lanes:#010x}") } else { "".into() };
         ctx.fault(kind, lanes.trailing_zeros() as u8, detail);
     }
 }

@@ -79,7 +79,7 @@ fn registers(letters: &[char], lanes: &[[u64; 4]], carry: u32) -> Registers {
         r64: WORD.iter().map(|&x| [u64::from(x) << 17; LANES]).collect(),
         p: vec![0xc3a5_5a3c; WORD.len()],
         carry,
-        trouble: None,
+        ..Registers::default()
     };
     for (k, letter) in letters.iter().enumerate() {
         for (lane, inputs) in lanes.iter().enumerate() {
