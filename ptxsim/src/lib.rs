@@ -7,14 +7,21 @@
 //! work beside the warps (asynchronous copies, barriers in memory, warpgroup products), `arith`
 //! and `tensor` are the arithmetic, and [`report`] is what a launch leaves behind.
 
+mod agents;
 pub mod arith;
 pub mod cli;
+mod counters;
 pub mod decode;
 pub mod error;
 pub mod isa;
-pub mod machine;
+mod machine;
+mod memory;
 pub mod report;
 pub mod syntax;
+pub mod tensor;
+pub mod warp;
 
 pub use error::Error;
-pub use report::FaultKind;
+pub use machine::device::{Device, Launch, ModuleId};
+pub use report::{Counters, Fault, FaultKind, Report};
+pub use tensor::Arithmetic;

@@ -6,3 +6,4 @@ mod decoder;
 mod hostile;
 mod model;
 mod parser;
+mod tensor;

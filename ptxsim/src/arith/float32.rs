@@ -33,13 +33,14 @@ pub fn saturate(x: f32) -> f32 {
 #[inline(always)]
 fn finish<const FTZ: bool, const SAT: bool>(x: f32) -> f32 {
     let x = flush::<FTZ>(x);
-    if SAT {
-        saturate(x)
-    } else if x.is_nan() {
-        NAN
-    } else {
-        x
-    }
+    if SAT { saturate(x) } else { canonical(x) }
+}
+
+/// The one NaN for any other. By the bits: a comparison of floats would let the compiler assume
+/// that one NaN is as good as another.
+#[inline(always)]
+fn canonical(x: f32) -> f32 {
+    if x.to_bits() & 0x7fff_ffff > 0x7f80_0000 { NAN } else { x }
 }
 
 /// An operation in one of the roundings that the host does not have.
@@ -287,7 +288,7 @@ fn extremum<const MAX: bool, const FTZ: bool, const NAN_WINS: bool, const XOR: b
     let any = if a.is_nan() { b } else { number };
     let result = if b.is_nan() { a } else { any };
     let signed = if XOR { f32::from_bits(result.to_bits() | sign) } else { result };
-    if result.is_nan() || (NAN_WINS && (a.is_nan() || b.is_nan())) { NAN } else { signed }
+    if NAN_WINS && (a.is_nan() || b.is_nan()) { NAN } else { canonical(signed) }
 }
 
 macro_rules! extrema {

@@ -7,10 +7,11 @@ use super::rows::{Dest, Lane, row};
 use super::simd;
 use crate::isa::{Inst, LANES, Registers, TableRow};
 
-/// A result.
+/// A result: the one NaN for any other. By the bits, as in [`super::float32`].
 #[inline(always)]
 fn finish(x: f64) -> f64 {
-    if x.is_nan() { f64::from_bits(F64.nan()) } else { x }
+    let nan = x.to_bits() & (u64::MAX >> 1) > F64.infinity();
+    if nan { f64::from_bits(F64.nan()) } else { x }
 }
 
 /// An operation in one of the roundings that the host does not have.

@@ -3,6 +3,7 @@
 use super::control;
 use super::operands::DecodeFn;
 use crate::arith::moves;
+use crate::{agents, machine, memory, tensor};
 
 /// A family: every opcode that starts with `base` is given to `decode`.
 pub struct Family {
@@ -14,8 +15,16 @@ pub struct Family {
     pub syntax: &'static [&'static str],
 }
 
-/// Every family, filled by the modules that run them.
-pub const FAMILIES: &[&[Family]] = &[control::FAMILIES, MOVES];
-
-const MOVES: &[Family] =
+const MOV: &[Family] =
     &[Family { base: "mov", decode: moves::decode_mov, syntax: moves::MOV_SYNTAX }];
+
+/// Every family, filled by the modules that run them.
+pub const FAMILIES: &[&[Family]] = &[
+    control::FAMILIES,
+    MOV,
+    memory::decode::FAMILIES,
+    machine::decode::FAMILIES,
+    agents::decode::FAMILIES,
+    tensor::decode_mma::FAMILIES,
+    tensor::decode_wgmma::FAMILIES,
+];

@@ -127,6 +127,27 @@ impl Decoder {
         self.destination(operand, 1, 1)
     }
 
+    /// Row and width of a destination of any width but a predicate.
+    pub fn dest_any(&mut self, operand: &Operand) -> Result<(u16, u32), Problem> {
+        match self.width(operand) {
+            Some(64) => Ok((self.dest64(operand)?, 64)),
+            width => Ok((self.dest32(operand)?, width.unwrap_or(64))),
+        }
+    }
+
+    /// Row and width of a source of at least `bits` bits; anything but a register gets `bits`.
+    pub fn source_any(&mut self, operand: &Operand, bits: u32) -> Result<(u16, u32), Problem> {
+        let width = self.width(operand).unwrap_or(bits);
+        if width < bits {
+            return Err(format!("{} has {width} bits where {bits} are wanted", show(operand)));
+        }
+        match width {
+            64 => Ok((self.source64(operand)?, 64)),
+            16 => Ok((self.source16(operand)?, 16)),
+            _ => Ok((self.source32(operand)?, width)),
+        }
+    }
+
     /// Declared bits of a register, 1 for a predicate; `None` for anything else.
     pub fn width(&mut self, operand: &Operand) -> Option<u32> {
         let (Operand::Name(name) | Operand::Not(name)) = operand else { return None };

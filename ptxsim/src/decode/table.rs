@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
 /// Every table, filled by the modules that run them.
-pub const TABLES: &[&[&[TableRow]]] = &[crate::arith::TABLE];
+pub const TABLES: &[&[&[TableRow]]] = &[crate::arith::TABLE, &[crate::warp::ROWS]];
 
 /// Rows of each opcode.
 type Rows = BTreeMap<String, Vec<&'static TableRow>>;

@@ -1,16 +1,20 @@
-//! Runs decoded programs. (Skeleton.)
+//! Runs decoded programs: `device` takes launches, `schedule` chooses which warp goes on, `run`
+//! executes it until it waits or its turn is over, `barrier`, `control` and `order` are the
+//! instructions that concern warps themselves.
 
+pub mod barrier;
+pub mod builtin;
 pub mod control;
+pub mod ctx;
+pub mod decode;
+pub mod device;
+pub mod grid;
+pub mod order;
+pub mod rng;
+pub mod run;
+pub mod schedule;
+pub mod sectors;
+pub mod start;
+pub mod state;
 
-/// What an instruction may reach.
-pub struct Ctx<'a> {
-    /// Registers of the activation that runs.
-    pub registers: &'a mut crate::isa::Registers,
-}
-
-/// What happens after an instruction.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Flow {
-    /// On to the next.
-    Next,
-}
+pub use ctx::{Ctx, Flow};

@@ -65,7 +65,11 @@ impl Exact {
         let (a, b) = (self.lowered(exponent), other.lowered(exponent));
         let word = |x: &Vec<u32>, k: usize| x.get(k).copied().unwrap_or(0);
         let length = a.len().max(b.len());
-        (0..length).rev().map(|k| word(&a, k).cmp(&word(&b, k))).find(|o| o.is_ne()).unwrap_or(Ordering::Equal)
+        (0..length)
+            .rev()
+            .map(|k| word(&a, k).cmp(&word(&b, k)))
+            .find(|o| o.is_ne())
+            .unwrap_or(Ordering::Equal)
     }
     /// `self + other` or, if `minus`, the difference, and whether that is negative.
     pub fn plus(&self, other: &Exact, minus: bool) -> (Exact, bool) {
