@@ -98,8 +98,8 @@ fn fma<const R: u8, const FTZ: bool, const SAT: bool>(r: &mut Registers, i: &Ins
     let operand = |k: usize| -> [f32; LANES] {
         let row = f32::row(r, i.s[k]);
         let mut out = [0.0; LANES];
-        for lane in 0..LANES {
-            out[lane] = flush::<FTZ>(f32::get(row, lane));
+        for (lane, out) in out.iter_mut().enumerate() {
+            *out = flush::<FTZ>(f32::get(row, lane));
         }
         out
     };
