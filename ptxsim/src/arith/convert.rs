@@ -275,7 +275,8 @@ macro_rules! to_ints {
             [u8 h, u8 r, u8 l, u16 h, u16 r, u16 l, u32 r, u32 l, u64 l])
     };
     (sat u16 $letter:ident) => {
-        to_ints!(u16 $letter, ".sat" true, [u8 h, u8 r, u8 l, i8 h, i8 r, i8 l, i16 h, i16 r, i16 l])
+        to_ints!(u16 $letter, ".sat" true,
+            [u8 h, u8 r, u8 l, i8 h, i8 r, i8 l, i16 h, i16 r, i16 l])
     };
     (sat i16 $letter:ident) => {
         to_ints!(i16 $letter, ".sat" true,
