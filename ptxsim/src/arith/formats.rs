@@ -2,7 +2,8 @@
 //! on, and the conversions between f32 and the small formats of the tensor cores.
 //!
 //! [`round_to`] takes an exact number and rounds it once. The common conversions to nearest have
-//! a shorter way of their own, which the tests hold against the core over every input.
+//! a shorter way of their own, which the tests hold against the core over all patterns that
+//! decide a rounding.
 
 /// How a result that does not fit is rounded (PTX ISA, "Rounding Modifiers").
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
