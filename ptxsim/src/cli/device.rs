@@ -1,6 +1,7 @@
 //! The one place where the command line meets the simulated GPU.
 
-use crate::{Device, Error, Launch, ModuleId};
+use crate::error::Error;
+use crate::machine::device::{Device, Launch, ModuleId};
 
 /// A launch, as the command line knows it.
 pub(super) struct Request {

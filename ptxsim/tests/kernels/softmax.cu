@@ -29,7 +29,9 @@ extern "C" __global__ void __launch_bounds__(128)
 #ifndef BUG_NO_BARRIER
     __syncthreads();
 #endif
-    most = fmaxf(fmaxf(largest[0], largest[1]), fmaxf(largest[2], largest[3])); // FAULT BUG_NO_BARRIER
+    for (int i = 0; i < 4; i++) {
+        most = fmaxf(most, largest[i]); // FAULT BUG_NO_BARRIER
+    }
 
     float sum = 0.0f;
     for (int i = thread; i < n; i += 128) {
