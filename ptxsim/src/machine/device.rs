@@ -332,7 +332,7 @@ fn check_shape(launch: &Launch, function: &Function) -> Result<(), String> {
         }
     }
     let cluster = launch.cluster.iter().product::<u32>();
-    if cluster > 16 || (0..3).any(|i| launch.grid[i] % launch.cluster[i] != 0) {
+    if cluster > 16 || (0..3).any(|i| !launch.grid[i].is_multiple_of(launch.cluster[i])) {
         let (grid, cluster) = (launch.grid, launch.cluster);
         return Err(format!("clusters of {cluster:?} in a grid of {grid:?}; at most 16 blocks"));
     }

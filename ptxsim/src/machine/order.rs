@@ -147,9 +147,8 @@ impl Ctx<'_, '_> {
         let (team, block) = (self.team.id, self.warp.block);
         for item in seen {
             let reach = scope.min(item.scope);
-            let within = (item.team == team && item.block == block)
-                || (item.team == team && reach >= Scope::Cluster)
-                || reach == Scope::Gpu;
+            let near = item.team == team && (item.block == block || reach >= Scope::Cluster);
+            let within = near || reach == Scope::Gpu;
             if !within {
                 continue;
             }

@@ -95,7 +95,8 @@ extern "C" __global__ void __launch_bounds__(256)
             for (int i = 0; i < 4; i++) {
 #pragma unroll
                 for (int j = 0; j < 4; j++) {
-                    multiply(sum[i][j], fa[i], fb[j >> 1][(j & 1) * 2], fb[j >> 1][(j & 1) * 2 + 1]);
+                    const uint32_t *pair = &fb[j >> 1][(j & 1) * 2];
+                    multiply(sum[i][j], fa[i], pair[0], pair[1]);
                 }
             }
         }
