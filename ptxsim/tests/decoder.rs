@@ -217,7 +217,7 @@ fn all_problems_of_a_module_are_told_at_once() {
     let problems = problems(
         ".version 9.0\n.target sm_90a\n.address_size 64\n\
          .entry a()\n{\n.reg .b32 %r<2>;\n.loc 1 40 1\nfoo.b32 %r1;\n.loc 1 41 1\nfoo.b32 %r1;\n}\n\
-         .func b()\n{\n.loc 1 7 1\n.loc 2 3 1, function_name x, inlined_at 1 7 1\nbar;\n\
+         .func b()\n{\n.loc 1 7 1\n.loc 2 3 1, function_name x, inlined_at 1 7 1\nbaz;\n\
          foo.b32 1;\n}\n.func (.reg .b32 r) c() { ret; }\n.file 1 \"a.cu\"\n",
     );
     let told: Vec<_> =
@@ -228,7 +228,7 @@ fn all_problems_of_a_module_are_told_at_once() {
         [
             (19, None, "`c` passes registers: not supported"),
             (8, Some("a.cu:40"), foo),
-            (16, Some("a.cu:7"), "`bar`: unknown instruction"),
+            (16, Some("a.cu:7"), "`baz`: unknown instruction"),
         ]
     );
 }
