@@ -177,8 +177,7 @@ pub fn check(case: &Case, alu: Alu, count: usize) -> Result<(), String> {
                     .map(|k| format!("{:#x}", lane(&after, to[k], inst.d[k], at)))
                     .collect();
                 return Err(format!(
-                    "{} {}: {:x?} with {:?}, carry {}, active {}: got {got:?}, the model says \
-                     {:x?}",
+                    "{} {}: {:x?} with {:?}, carry {}, active {}: got {got:?}, model: {:x?}",
                     case.opcode,
                     case.operands,
                     given.s,
