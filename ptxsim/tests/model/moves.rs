@@ -15,7 +15,7 @@ fn registers() -> Registers {
         r64: (0..2).map(|_| [0; LANES].map(|_: u64| word())).collect(),
         p: Vec::new(),
         carry: 0,
-        trouble: None,
+        ..Registers::default()
     }
 }
 
