@@ -8,6 +8,8 @@ use super::shadow::{NON_COHERENT, STRONG};
 use crate::report::FaultKind;
 
 const WORDS: usize = PAGE / 4;
+/// Words of a row.
+const ROW_WORDS: usize = 4;
 
 /// One access to a word.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,11 +33,19 @@ pub struct GlobalAccess {
 /// An access, and the bytes of the word that it covers.
 type Record = (GlobalAccess, u8);
 
-/// Shadow of a page, its halves made when they are needed: weights are only ever read.
-#[derive(Default)]
+/// Shadow of a page, its halves made when they are needed: weights are only ever read. As in shared
+/// memory, a row of 16 bytes has one record, that of its first word, until somebody touches a part.
 pub struct GlobalShadow {
     writes: Option<Box<[Record; WORDS]>>,
     reads: Option<Box<[[Record; 2]; WORDS]>>,
+    /// By row: each word has a record of its own.
+    fine: [bool; WORDS / ROW_WORDS],
+}
+
+impl Default for GlobalShadow {
+    fn default() -> GlobalShadow {
+        GlobalShadow { writes: None, reads: None, fine: [false; WORDS / ROW_WORDS] }
+    }
 }
 
 /// Bytes of host memory.
@@ -112,23 +122,61 @@ impl GlobalShadow {
         bytes: usize,
         actor: &GlobalActor<'_>,
     ) -> Option<(FaultKind, GlobalAccess)> {
-        let mut found = None;
-        if let Some(writes) = &self.writes {
-            for (index, mask) in words(offset, bytes) {
-                let (write, covered) = &writes[index];
-                if write.team != 0 && covered & mask != 0 {
-                    found = found.or(read_conflict(write, actor).map(|kind| (kind, *write)));
-                }
-            }
+        if self.is_row(offset, bytes) && !self.fine[offset / 16] {
+            return self.read_word(offset / 4, 15, actor);
         }
-        let reads = self.reads.get_or_insert_with(|| Box::new([Default::default(); WORDS]));
+        let mut found = None;
         for (index, mask) in words(offset, bytes) {
-            note_read(&mut reads[index], mask, actor);
+            self.refine(index / ROW_WORDS);
+            found = found.or(self.read_word(index, mask, actor));
         }
         found
     }
 
+    #[inline(always)]
+    fn read_word(
+        &mut self,
+        index: usize,
+        mask: u8,
+        actor: &GlobalActor<'_>,
+    ) -> Option<(FaultKind, GlobalAccess)> {
+        let mut found = None;
+        if let Some(writes) = &self.writes {
+            let (write, covered) = &writes[index];
+            if write.team != 0 && covered & mask != 0 {
+                found = read_conflict(write, actor).map(|kind| (kind, *write));
+            }
+        }
+        let reads = self.reads.get_or_insert_with(|| Box::new([Default::default(); WORDS]));
+        note_read(&mut reads[index], mask, actor);
+        found
+    }
+
+    #[inline(always)]
+    fn is_row(&self, offset: usize, bytes: usize) -> bool {
+        bytes == 16 && offset.is_multiple_of(16)
+    }
+
+    /// Gives each word of a row records of its own.
+    #[inline(always)]
+    fn refine(&mut self, row: usize) {
+        if self.fine[row] {
+            return;
+        }
+        self.fine[row] = true;
+        let words = row * ROW_WORDS..(row + 1) * ROW_WORDS;
+        if let Some(writes) = &mut self.writes {
+            let first = writes[words.start];
+            writes[words.clone()].fill(first);
+        }
+        if let Some(reads) = &mut self.reads {
+            let first = reads[words.start];
+            reads[words].fill(first);
+        }
+    }
+
     /// Records a write of `bytes` bytes at `offset` of the page.
+    #[inline]
     pub fn write(
         &mut self,
         offset: usize,
@@ -136,26 +184,48 @@ impl GlobalShadow {
         actor: &GlobalActor<'_>,
     ) -> Option<(FaultKind, GlobalAccess)> {
         let mut found = None;
-        let writes = self.writes.get_or_insert_with(|| Box::new([Default::default(); WORDS]));
-        for (index, mask) in words(offset, bytes) {
-            let (write, covered) = &mut writes[index];
-            if write.team != 0 && *covered & mask != 0 {
-                let mut kind = actor.conflict(write, FaultKind::WriteRace);
-                if kind.is_none() && actor.unfenced(write) {
-                    kind = Some(FaultKind::MissingProxyFence);
-                }
-                found = found.or(kind.map(|kind| (kind, *write)));
+        if self.is_row(offset, bytes) {
+            let row = offset / 16;
+            let words = if self.fine[row] { ROW_WORDS } else { 1 };
+            for index in row * ROW_WORDS..row * ROW_WORDS + words {
+                found = found.or(self.write_word(index, 15, actor));
             }
-            let same = GlobalAccess { pc: actor.access.pc, ..*write } == actor.access;
-            *covered = if same { *covered | mask } else { mask };
-            *write = actor.access;
-            if let Some(reads) = &mut self.reads {
-                for (read, bytes) in &mut reads[index] {
-                    if read.team != 0 && *bytes & mask != 0 {
-                        found = found.or(overwrite(read, actor).map(|kind| (kind, *read)));
-                    }
-                    read.team = 0;
+            self.fine[row] = false;
+            return found;
+        }
+        for (index, mask) in words(offset, bytes) {
+            self.refine(index / ROW_WORDS);
+            found = found.or(self.write_word(index, mask, actor));
+        }
+        found
+    }
+
+    #[inline(always)]
+    fn write_word(
+        &mut self,
+        index: usize,
+        mask: u8,
+        actor: &GlobalActor<'_>,
+    ) -> Option<(FaultKind, GlobalAccess)> {
+        let mut found = None;
+        let writes = self.writes.get_or_insert_with(|| Box::new([Default::default(); WORDS]));
+        let (write, covered) = &mut writes[index];
+        if write.team != 0 && *covered & mask != 0 {
+            let mut kind = actor.conflict(write, FaultKind::WriteRace);
+            if kind.is_none() && actor.unfenced(write) {
+                kind = Some(FaultKind::MissingProxyFence);
+            }
+            found = kind.map(|kind| (kind, *write));
+        }
+        let same = GlobalAccess { pc: actor.access.pc, ..*write } == actor.access;
+        *covered = if same { *covered | mask } else { mask };
+        *write = actor.access;
+        if let Some(reads) = &mut self.reads {
+            for (read, bytes) in &mut reads[index] {
+                if read.team != 0 && *bytes & mask != 0 {
+                    found = found.or(overwrite(read, actor).map(|kind| (kind, *read)));
                 }
+                read.team = 0;
             }
         }
         found
