@@ -6,6 +6,7 @@ mod cli;
 mod common;
 mod decoder;
 mod hostile;
+mod library;
 mod model;
 mod parser;
 mod tensor;
