@@ -48,6 +48,8 @@ pub struct World<'d> {
     pub stopped: bool,
     /// What the kernels printed.
     pub printed: String,
+    /// The team that ran last.
+    pub favourite: u32,
     /// First team of the first grid that is not over.
     pub live_first: u32,
 }

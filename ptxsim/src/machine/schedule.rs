@@ -12,6 +12,9 @@ use std::sync::Arc;
 /// one that polls for what a later one writes is not alone for ever.
 const PATIENCE: u64 = 200_000;
 
+/// One turn in so many goes to any cluster, the others to the one that ran last.
+const STAY: usize = 24;
+
 /// Runs every grid of the launch to its end, or to a fault that ends it.
 pub fn run(world: &mut World<'_>, step_limit: u64) {
     let mut teams: Vec<Team> = Vec::new();
@@ -88,26 +91,18 @@ fn turn(world: &mut World<'_>, teams: &mut [Team]) -> bool {
     if in_flight > 0 && world.rng.once_in(3) {
         complete_copy(world, teams);
     }
-    let mut ready: Vec<(u32, u32, u32)> = Vec::with_capacity(32);
-    for (t, team) in teams.iter().enumerate() {
-        for (b, block) in team.blocks.iter().enumerate() {
-            for (w, warp) in block.warps.iter().enumerate() {
-                let warp = warp.as_ref().expect("no warp runs between turns");
-                let idle = match warp.wait {
-                    Wait::None => false,
-                    Wait::Team => warp.seen.0 == team.events,
-                    Wait::Memory => warp.seen == (team.events, world.events),
-                };
-                if warp.live != 0 && !idle {
-                    ready.push((t as u32, b as u32, w as u32));
-                }
-            }
-        }
+    // Staying with one cluster for a while keeps its registers and shadow in the host's cache.
+    let stay = !world.rng.once_in(STAY);
+    let favourite = teams.iter().position(|team| stay && team.id == world.favourite);
+    let mut ready = ready_warps(world, teams, favourite);
+    if ready.is_empty() && favourite.is_some() {
+        ready = ready_warps(world, teams, None);
     }
     if ready.is_empty() {
         return in_flight > 0 && complete_copy(world, teams);
     }
     let (t, b, w) = ready[world.rng.below(ready.len())];
+    world.favourite = teams[t as usize].id;
     let length = 16 + world.rng.below(2000) as u32;
     let team = &mut teams[t as usize];
     let program = Arc::clone(&world.grids[team.grid].program);
@@ -122,6 +117,28 @@ fn turn(world: &mut World<'_>, teams: &mut [Team]) -> bool {
     }
     team.blocks[b as usize].warps[w as usize] = Some(warp);
     true
+}
+
+/// Warps that can go on: of one team, or of all.
+fn ready_warps(world: &World<'_>, teams: &[Team], only: Option<usize>) -> Vec<(u32, u32, u32)> {
+    let mut ready = Vec::with_capacity(32);
+    let chosen = only.map_or(0..teams.len(), |t| t..t + 1);
+    for (t, team) in teams.iter().enumerate().take(chosen.end).skip(chosen.start) {
+        for (b, block) in team.blocks.iter().enumerate() {
+            for (w, warp) in block.warps.iter().enumerate() {
+                let warp = warp.as_ref().expect("no warp runs between turns");
+                let idle = match warp.wait {
+                    Wait::None => false,
+                    Wait::Team => warp.seen.0 == team.events,
+                    Wait::Memory => warp.seen == (team.events, world.events),
+                };
+                if warp.live != 0 && !idle {
+                    ready.push((t as u32, b as u32, w as u32));
+                }
+            }
+        }
+    }
+    ready
 }
 
 fn complete_copy(world: &mut World<'_>, teams: &mut [Team]) -> bool {
