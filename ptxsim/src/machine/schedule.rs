@@ -12,6 +12,8 @@ use std::sync::Arc;
 /// one that polls for what a later one writes is not alone for ever.
 const PATIENCE: u64 = 200_000;
 
+/// Times that warps which poll are given another chance while nothing is written.
+const ROUNDS: u32 = 50;
 /// One turn in so many goes to any cluster, the others to the one that ran last.
 const STAY: usize = 24;
 
@@ -19,6 +21,7 @@ const STAY: usize = 24;
 pub fn run(world: &mut World<'_>, step_limit: u64) {
     let mut teams: Vec<Team> = Vec::new();
     let mut waited = world.steps;
+    let mut patience = (0, 0);
     let width = 2 + world.rng.below(3);
     let mut target = width;
     loop {
@@ -35,6 +38,9 @@ pub fn run(world: &mut World<'_>, step_limit: u64) {
         if !turn(world, &mut teams) {
             if admit(world, &mut teams) {
                 target = teams.len();
+                continue;
+            }
+            if patient(world, &mut teams, &mut patience) {
                 continue;
             }
             let waiting: u64 = world.grids.iter().map(|g| g.clusters - g.started).sum();
@@ -55,6 +61,23 @@ pub fn run(world: &mut World<'_>, step_limit: u64) {
             waited = world.steps;
         }
     }
+}
+
+/// Lets warps go on that seem to poll, though nothing has been written: they may be in a loop that
+/// ends by itself. False if they have had their chance, or if there are none.
+fn patient(world: &World<'_>, teams: &mut [Team], (seen, rounds): &mut (u64, u32)) -> bool {
+    if *seen != world.events {
+        (*seen, *rounds) = (world.events, 0);
+    }
+    *rounds += 1;
+    let mut any = false;
+    for warp in teams.iter_mut().flat_map(|t| &mut t.blocks).flat_map(|b| &mut b.warps).flatten() {
+        if warp.live != 0 && warp.wait == Wait::Memory {
+            (warp.wait, warp.poll.2) = (Wait::None, 0);
+            any = true;
+        }
+    }
+    any && *rounds <= ROUNDS
 }
 
 /// Makes one more cluster resident, if there is one that may be.
