@@ -8,6 +8,9 @@ use super::shadow::{NON_COHERENT, STRONG};
 use crate::report::FaultKind;
 
 const WORDS: usize = PAGE / 4;
+/// Words of a row of 16 bytes: reads of whole rows, as tensor copies and wide loads make them,
+/// leave one record, in the row's first word, until somebody touches a part of the row.
+const ROW: usize = 4;
 
 /// One access to a word.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -33,6 +36,8 @@ pub struct GlobalAccess {
 pub struct GlobalShadow {
     writes: Option<Box<[(GlobalAccess, u8); WORDS]>>,
     reads: Option<Box<[[(GlobalAccess, u8); 2]; WORDS]>>,
+    /// Rows whose words have a record each in `reads`, one bit a row.
+    fine: [u64; WORDS / ROW / 64],
 }
 
 /// Bytes of host memory.
@@ -118,11 +123,38 @@ impl GlobalShadow {
                 }
             }
         }
+        if (offset | bytes).is_multiple_of(4 * ROW) {
+            let reads = self.reads.get_or_insert_with(|| Box::new([Default::default(); WORDS]));
+            for row in offset / (4 * ROW)..(offset + bytes) / (4 * ROW) {
+                let fine = self.fine[row / 64] >> (row % 64) & 1 == 1;
+                for slots in &mut reads[row * ROW..][..if fine { ROW } else { 1 }] {
+                    note_read(slots, 15, actor);
+                }
+            }
+            return found;
+        }
+        self.refine(offset, bytes);
         let reads = self.reads.get_or_insert_with(|| Box::new([Default::default(); WORDS]));
         for (index, mask) in words(offset, bytes) {
             note_read(&mut reads[index], mask, actor);
         }
         found
+    }
+
+    /// Gives each word of the rows in a range a record of its reads.
+    #[inline(always)]
+    fn refine(&mut self, offset: usize, bytes: usize) {
+        for row in offset / (4 * ROW)..(offset + bytes).div_ceil(4 * ROW) {
+            let bit = 1 << (row % 64);
+            if self.fine[row / 64] & bit != 0 {
+                continue;
+            }
+            self.fine[row / 64] |= bit;
+            if let Some(reads) = &mut self.reads {
+                let record = reads[row * ROW];
+                reads[row * ROW + 1..][..ROW - 1].fill(record);
+            }
+        }
     }
 
     /// Records a write of `bytes` bytes at `offset` of the page.
@@ -133,6 +165,7 @@ impl GlobalShadow {
         actor: &GlobalActor<'_>,
     ) -> Option<(FaultKind, GlobalAccess)> {
         let mut found = None;
+        self.refine(offset, bytes);
         let writes = self.writes.get_or_insert_with(|| Box::new([Default::default(); WORDS]));
         for (index, mask) in words(offset, bytes) {
             let (write, covered) = &mut writes[index];
