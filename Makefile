@@ -18,14 +18,14 @@ demo: toolkit ## build, then generate text with the model that is shipped
 	$(CARGO) run --release -- generate --prompt "$(PROMPT)" --max-tokens $(MAX_TOKENS)
 
 test: toolkit ## the whole suite
-	$(CARGO) test --release
+	$(CARGO) test --release --workspace
 
 check: toolkit ## what must pass before a commit: format, lints, both feature sets, tests, docs
-	$(CARGO) fmt --check
-	$(CARGO) clippy --release --all-targets -- -D warnings
-	$(CARGO) clippy --release --all-targets --no-default-features -- -D warnings
-	$(CARGO) test --release
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --no-deps
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --release --workspace --all-targets -- -D warnings
+	$(CARGO) clippy --release --workspace --all-targets --no-default-features -- -D warnings
+	$(CARGO) test --release --workspace
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --workspace --no-deps
 
 bench: toolkit ## the benchmarks
 	$(CARGO) bench

@@ -130,7 +130,11 @@ impl Counters {
 /// Multiply-accumulates of a shape such as `m16n8k16` in an opcode; 0 without one.
 fn shape_macs(opcode: &str) -> u64 {
     let shape = |part: &&str| part.starts_with('m') && part.contains('n') && part.contains('k');
-    let Some(part) = opcode.split('.').skip(1).find(|p| shape(p) && p[1..].starts_with(|c: char| c.is_ascii_digit())) else {
+    let Some(part) = opcode
+        .split('.')
+        .skip(1)
+        .find(|p| shape(p) && p[1..].starts_with(|c: char| c.is_ascii_digit()))
+    else {
         return 0;
     };
     part.split(['m', 'n', 'k']).filter_map(|n| n.parse::<u64>().ok()).product()

@@ -13,7 +13,8 @@ pub type Row32 = [u32; LANES];
 /// A 64-bit register in every lane.
 pub type Row64 = [u64; LANES];
 
-/// Generic addresses whose top byte is this are shared memory: the low 32 bits are a shared address.
+/// Generic addresses whose top byte is this are shared memory: the low 32 bits are a shared
+/// address.
 /// A shared address is `rank + 1` of a block of the cluster in bits 24 to 31 (0 is the own block),
 /// and an offset in that block's memory.
 pub const SHARED_WINDOW: u64 = 0x01 << 56;

@@ -7,6 +7,9 @@
 //! work beside the warps (asynchronous copies, barriers in memory, warpgroup products), `arith`
 //! and `tensor` are the arithmetic, and [`report`] is what a launch leaves behind.
 
+// Lanes index several rows at once, which iterators would only hide.
+#![allow(clippy::needless_range_loop)]
+
 mod agents;
 pub mod arith;
 pub mod cli;

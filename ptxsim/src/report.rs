@@ -223,7 +223,13 @@ impl Site {
 impl Accessor {
     /// Somebody of a grid that is not at hand any more.
     pub fn unknown() -> Accessor {
-        Accessor { what: "an earlier grid", block: [0; 3], index: 0, lane: 255, site: Site::default() }
+        Accessor {
+            what: "an earlier grid",
+            block: [0; 3],
+            index: 0,
+            lane: 255,
+            site: Site::default(),
+        }
     }
 }
 

@@ -1,11 +1,12 @@
 //! Programs are what their text says, and what cannot be run is refused with all of its places.
 
-use crate::common::module;
+use crate::common::{compile, module, root};
 use ptxsim::Error;
 use ptxsim::decode::{Constant, Function, Program, Special, decode, table};
 use ptxsim::error::Problem;
 use ptxsim::isa::{Inst, TableRow, UNGUARDED};
 use ptxsim::syntax::parse;
+use std::fs;
 
 fn decoded(text: &str) -> Result<Program, Error> {
     let tree = parse("test.ptx", text).unwrap_or_else(|error| panic!("{error}\n{text}"));
@@ -216,7 +217,7 @@ fn all_problems_of_a_module_are_told_at_once() {
     let problems = problems(
         ".version 9.0\n.target sm_90a\n.address_size 64\n\
          .entry a()\n{\n.reg .b32 %r<2>;\n.loc 1 40 1\nfoo.b32 %r1;\n.loc 1 41 1\nfoo.b32 %r1;\n}\n\
-         .func b()\n{\n.loc 1 7 1\n.loc 2 3 1, function_name x, inlined_at 1 7 1\nbar;\n\
+         .func b()\n{\n.loc 1 7 1\n.loc 2 3 1, function_name x, inlined_at 1 7 1\nbaz;\n\
          foo.b32 1;\n}\n.func (.reg .b32 r) c() { ret; }\n.file 1 \"a.cu\"\n",
     );
     let told: Vec<_> =
@@ -227,7 +228,7 @@ fn all_problems_of_a_module_are_told_at_once() {
         [
             (19, None, "`c` passes registers: not supported"),
             (8, Some("a.cu:40"), foo),
-            (16, Some("a.cu:7"), "`bar`: unknown instruction"),
+            (16, Some("a.cu:7"), "`baz`: unknown instruction"),
         ]
     );
 }
@@ -375,6 +376,43 @@ fn uses_are_the_32_bit_registers() {
     assert_eq!(uses[1], (vec![r1, r2], vec![]));
     assert_eq!(uses[2], (vec![r2], vec![]));
     assert_eq!(uses[3], (vec![], program.code[3].d[..2].to_vec()));
+}
+
+#[test]
+fn every_kernel_of_the_project_decodes() {
+    for file in fs::read_dir(root().join("kernels")).unwrap() {
+        let name = file.unwrap().file_name().into_string().unwrap();
+        if name.ends_with(".cu") {
+            let decoded = program(&compile(&format!("kernels/{name}"), &[], "compute_90a"));
+            assert!(decoded.functions.iter().any(|f| f.entry && f.code.0 < f.code.1), "{name}");
+        }
+    }
+}
+
+#[test]
+fn parameters_are_read_from_where_they_lie() {
+    let text = |statement: &str| {
+        format!(
+            ".version 9.0\n.target sm_90a\n.address_size 64\n\
+             .entry k(.param .u32 a, .param .align 8 .b8 b[16])\n{{\n.reg .b32 %r<4>;\n\
+             .reg .b64 %rd<4>; .param .align 8 .b8 param0[16];\n{statement}\n}}"
+        )
+    };
+    for good in ["[b+12]", "[a]", "[param0+8]", "[%rd1+8]"] {
+        program(&text(&format!("ld.param.u32 %r1, {good};")));
+    }
+    program(&text("st.param.b32 [param0+12], %r1;"));
+    let cases = [
+        ("ld.param.u32 %r1, [b+16];", "`b+16` is not in `b` of 16 bytes"),
+        ("ld.param.u32 %r1, [a-4];", "`a+-4` is not in `a` of 4 bytes"),
+        ("ld.param.u32 %r1, [c];", "`c` is not declared"),
+        ("ld.param.u32 %r1, [%r1];", "`%r1` is no parameter"),
+        ("ld.param.u32 %r1, %r2;", "`%r2` stands where a parameter is wanted"),
+    ];
+    for (statement, expected) in cases {
+        let message = problems(&text(statement)).remove(0).message;
+        assert_eq!(message, format!("`ld.param.u32`: {expected}"), "{statement}");
+    }
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! The one integration binary.
 #![allow(clippy::unwrap_used)] // in a test, a panic is the report
 
+mod bugs;
+mod cli;
 mod common;
 mod decoder;
 mod hostile;

@@ -179,8 +179,7 @@ fn barrier_wait(d: &mut Decoder, i: &Instruction, mut flags: u32) -> Result<Inst
     let (row, offset, wide) = any_address(d, at)?;
     (inst.s[0], inst.imm) = (row, offset);
     flags |= if wide { op::ADDRESS64 } else { 0 };
-    inst.s[1] =
-        if flags & op::PARITY != 0 { d.source32(phase)? } else { d.source64(phase)? };
+    inst.s[1] = if flags & op::PARITY != 0 { d.source32(phase)? } else { d.source64(phase)? };
     inst.target = flags;
     Ok(inst)
 }

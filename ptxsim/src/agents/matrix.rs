@@ -40,7 +40,8 @@ pub fn load(ctx: &mut Ctx<'_, '_>, inst: &Inst, mask: u32) -> Flow {
             ctx.shared_read(lane as u8, addresses[lane], &mut data[lane], Strength::WEAK);
         }
     }
-    for (matrix, rows) in data.as_chunks::<8>().0[..(inst.target & 0xff) as usize].iter().enumerate()
+    for (matrix, rows) in
+        data.as_chunks::<8>().0[..(inst.target & 0xff) as usize].iter().enumerate()
     {
         let fragment = ldmatrix_distribute(rows, trans);
         let to = &mut ctx.registers.r32[inst.d[matrix] as usize];

@@ -260,11 +260,7 @@ pub fn trouble(team: &Team, (rank, offset): (usize, u32)) -> Option<String> {
 
 /// The record of a write by a copy that completes on the barrier at `offset`, and a clock that
 /// knows it; `None` if there is no barrier.
-pub fn copy_access(
-    team: &Team,
-    (rank, offset): (usize, u32),
-    pc: u32,
-) -> Option<(Access, Clock)> {
+pub fn copy_access(team: &Team, (rank, offset): (usize, u32), pc: u32) -> Option<(Access, Clock)> {
     let barrier = team.blocks.get(rank)?.shared.mbarriers.get(&offset)?;
     let agent = barrier.agent;
     let time = barrier.phase as u32 + 1;

@@ -25,7 +25,7 @@ const NAN: u8 = 13;
 
 /// A comparison; those that end in U are true where an operand is a NaN.
 #[inline(always)]
-#[allow(clippy::neg_cmp_op_on_partial_ord, clippy::eq_op)]
+#[allow(clippy::neg_cmp_op_on_partial_ord, clippy::eq_op, clippy::double_comparisons)]
 fn holds<T: PartialOrd + Copy, const C: u8>(a: T, b: T) -> bool {
     match C {
         EQ => a == b,

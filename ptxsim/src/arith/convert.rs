@@ -1,8 +1,9 @@
 //! `cvt` between scalar types (PTX ISA, "cvt"): integers among each other, and to and from f16,
 //! bf16, f32 and f64. The packed and small formats are in [`super::convert_packed`].
 //!
-//! Eight-bit types lie in registers of 16 or 32 bits; a signed result is extended through all of
-//! the row, which nobody can see in a 16-bit register.
+//! A register may be wider than the integer type that is read from or written to it: the lower
+//! bits are read, and a result is extended, by its sign if the type has one (PTX ISA, "Operand Size
+//! Exceeding Instruction-Type Size"). So a type and a letter are two things here.
 
 use super::exact::{self, narrow};
 use super::float32;
@@ -59,10 +60,17 @@ macro_rules! int {
 }
 int!(u8 i8 u16 i16 u32 i32 u64 i64);
 
-/// Integer to integer: the low bits, or with `SAT` the nearest that fits.
-fn int_to_int<S: Int, D: Int, const SAT: bool>(r: &mut Registers, i: &Inst, mask: u32) {
-    super::rows::unary(r, i, mask, |x: S| {
-        if SAT { D::wrap(x.exact().clamp(D::MIN, D::MAX) as i64) } else { D::wrap(x.to_i64()) }
+/// Integer to integer: the low bits, or with `SAT` the nearest that fits. `SR` and `DR` are the
+/// registers' types.
+fn int_to_int<S: Int, SR: Int, D: Int, DR: Int, const SAT: bool>(
+    r: &mut Registers,
+    i: &Inst,
+    mask: u32,
+) {
+    super::rows::unary(r, i, mask, |x: SR| {
+        let x = S::wrap(x.to_i64());
+        let cut = if SAT { x.exact().clamp(D::MIN, D::MAX) as i64 } else { x.to_i64() };
+        DR::wrap(D::wrap(cut).to_i64())
     });
 }
 
@@ -70,7 +78,7 @@ fn int_to_int<S: Int, D: Int, const SAT: bool>(r: &mut Registers, i: &Inst, mask
 /// out of range becomes the nearest that is not. A NaN becomes zero, but where the source is f64
 /// or the result has 64 bits, the number with only the highest bit set (PTX ISA, "cvt", and the
 /// CUDA Math API: `__half2ll_rz(NaN)` is 0x8000000000000000, `__half2int_rz(NaN)` is 0).
-fn float_to_int<S: Float + Lane, D: Int, const R: u8, const FTZ: bool>(
+fn float_to_int<S: Float + Lane, D: Int, DR: Int, const R: u8, const FTZ: bool>(
     r: &mut Registers,
     i: &Inst,
     mask: u32,
@@ -78,11 +86,12 @@ fn float_to_int<S: Float + Lane, D: Int, const R: u8, const FTZ: bool>(
     super::rows::unary(r, i, mask, |x: S| {
         let x = flushed::<S, FTZ>(x).wide();
         let high_bit = S::FORMAT.exponent == 11 || D::BITS == 64;
-        if high_bit && x.is_nan() {
+        let result = if high_bit && x.is_nan() {
             D::wrap(1 << (D::BITS - 1))
         } else {
             D::from_f64(whole::<R>(x))
-        }
+        };
+        DR::wrap(result.to_i64())
     });
 }
 
@@ -206,159 +215,208 @@ fn float_to_same<S: Float + Lane + Dest, const FTZ: bool, const SAT: bool>(
     });
 }
 
-/// The rows from one integer type to all integers. `.sat` is PTX only where it can make a
-/// difference: those types stand in the second list.
-macro_rules! to_ints {
-    ($S:ident, $s:literal, $letter:literal, [$($D:ident $d:literal)*]) => {
-        &[
-            row!(concat!("cvt.u8", $s), concat!("h=", $letter), Convert,
-                function int_to_int::<$S, u8, false>),
-            row!(concat!("cvt.s8", $s), concat!("h=", $letter), Convert,
-                function int_to_int::<$S, i8, false>),
-            row!(concat!("cvt.u16", $s), concat!("h=", $letter), Convert,
-                function int_to_int::<$S, u16, false>),
-            row!(concat!("cvt.s16", $s), concat!("h=", $letter), Convert,
-                function int_to_int::<$S, i16, false>),
-            row!(concat!("cvt.u32", $s), concat!("r=", $letter), Convert,
-                function int_to_int::<$S, u32, false>),
-            row!(concat!("cvt.s32", $s), concat!("r=", $letter), Convert,
-                function int_to_int::<$S, i32, false>),
-            row!(concat!("cvt.u64", $s), concat!("l=", $letter), Convert,
-                function int_to_int::<$S, u64, false>),
-            row!(concat!("cvt.s64", $s), concat!("l=", $letter), Convert,
-                function int_to_int::<$S, i64, false>),
-            $(row!(concat!("cvt.sat.", $d, $s), concat!(letter!($D), "=", $letter), Convert,
-                function int_to_int::<$S, $D, true>),)*
-        ]
-    };
-}
-
-/// The letter of an integer's register.
-macro_rules! letter {
+/// The name of an integer type.
+macro_rules! name {
     (u8) => {
-        "h"
+        ".u8"
     };
     (i8) => {
-        "h"
+        ".s8"
     };
     (u16) => {
-        "h"
+        ".u16"
     };
     (i16) => {
-        "h"
+        ".s16"
     };
     (u32) => {
-        "r"
+        ".u32"
     };
     (i32) => {
-        "r"
+        ".s32"
     };
     (u64) => {
-        "l"
+        ".u64"
     };
     (i64) => {
-        "l"
+        ".s64"
     };
 }
 
-/// u8 to integers
-const U8_INT: &[TableRow] = to_ints!(u8, ".u8", "h", [i8 "s8"]);
-/// s8 to integers
-const S8_INT: &[TableRow] = to_ints!(i8, ".s8", "h", [u8 "u8" u16 "u16" u32 "u32" u64 "u64"]);
-/// u16 to integers
-const U16_INT: &[TableRow] = to_ints!(u16, ".u16", "h", [u8 "u8" i8 "s8" i16 "s16"]);
-/// s16 to integers
-const S16_INT: &[TableRow] =
-    to_ints!(i16, ".s16", "h", [u8 "u8" i8 "s8" u16 "u16" u32 "u32" u64 "u64"]);
-/// u32 to integers
-const U32_INT: &[TableRow] =
-    to_ints!(u32, ".u32", "r", [u8 "u8" i8 "s8" u16 "u16" i16 "s16" i32 "s32"]);
-/// s32 to integers
-const S32_INT: &[TableRow] =
-    to_ints!(i32, ".s32", "r", [u8 "u8" i8 "s8" u16 "u16" i16 "s16" u32 "u32" u64 "u64"]);
-/// u64 to integers
-const U64_INT: &[TableRow] = to_ints!(u64, ".u64", "l",
-    [u8 "u8" i8 "s8" u16 "u16" i16 "s16" u32 "u32" i32 "s32" i64 "s64"]);
-/// s64 to integers
-const S64_INT: &[TableRow] = to_ints!(i64, ".s64", "l",
-    [u8 "u8" i8 "s8" u16 "u16" i16 "s16" u32 "u32" i32 "s32" u64 "u64"]);
+/// How the register with a letter is stored.
+macro_rules! register {
+    (h) => {
+        u16
+    };
+    (r) => {
+        u32
+    };
+    (l) => {
+        u64
+    };
+}
 
-/// The rows from one integer type to floats.
+/// The rows from one integer type, in a register of one letter, to those in the list.
+macro_rules! to_ints {
+    ($S:ident $letter:ident, $sat:literal $is_sat:literal, [$($D:ident $to:ident),*]) => {
+        &[$(row!(concat!("cvt", $sat, name!($D), name!($S)),
+            concat!(stringify!($to), "=", stringify!($letter)), Convert,
+            function int_to_int::<$S, register!($letter), $D, register!($to), $is_sat>)),*]
+    };
+    (all $S:ident $letter:ident) => {
+        to_ints!($S $letter, "" false,
+            [u8 h, u8 r, u8 l, i8 h, i8 r, i8 l, u16 h, u16 r, u16 l, i16 h, i16 r, i16 l,
+             u32 r, u32 l, i32 r, i32 l, u64 l, i64 l])
+    };
+    // `.sat` is PTX only where it can make a difference.
+    (sat u8 $letter:ident) => { to_ints!(u8 $letter, ".sat" true, [i8 h, i8 r, i8 l]) };
+    (sat i8 $letter:ident) => {
+        to_ints!(i8 $letter, ".sat" true,
+            [u8 h, u8 r, u8 l, u16 h, u16 r, u16 l, u32 r, u32 l, u64 l])
+    };
+    (sat u16 $letter:ident) => {
+        to_ints!(u16 $letter, ".sat" true,
+            [u8 h, u8 r, u8 l, i8 h, i8 r, i8 l, i16 h, i16 r, i16 l])
+    };
+    (sat i16 $letter:ident) => {
+        to_ints!(i16 $letter, ".sat" true,
+            [u8 h, u8 r, u8 l, i8 h, i8 r, i8 l, u16 h, u16 r, u16 l, u32 r, u32 l, u64 l])
+    };
+    (sat u32 $letter:ident) => {
+        to_ints!(u32 $letter, ".sat" true,
+            [u8 h, u8 r, u8 l, i8 h, i8 r, i8 l, u16 h, u16 r, u16 l, i16 h, i16 r, i16 l,
+             i32 r, i32 l])
+    };
+    (sat i32 $letter:ident) => {
+        to_ints!(i32 $letter, ".sat" true,
+            [u8 h, u8 r, u8 l, i8 h, i8 r, i8 l, u16 h, u16 r, u16 l, i16 h, i16 r, i16 l,
+             u32 r, u32 l, u64 l])
+    };
+    (sat u64 $letter:ident) => {
+        to_ints!(u64 $letter, ".sat" true,
+            [u8 h, u8 r, u8 l, i8 h, i8 r, i8 l, u16 h, u16 r, u16 l, i16 h, i16 r, i16 l,
+             u32 r, u32 l, i32 r, i32 l, i64 l])
+    };
+    (sat i64 $letter:ident) => {
+        to_ints!(i64 $letter, ".sat" true,
+            [u8 h, u8 r, u8 l, i8 h, i8 r, i8 l, u16 h, u16 r, u16 l, i16 h, i16 r, i16 l,
+             u32 r, u32 l, i32 r, i32 l, u64 l])
+    };
+}
+
+/// Integers among each other.
+const INTEGERS: &[&[TableRow]] = &[
+    to_ints!(all u8 h),
+    to_ints!(all u8 r),
+    to_ints!(all u8 l),
+    to_ints!(all i8 h),
+    to_ints!(all i8 r),
+    to_ints!(all i8 l),
+    to_ints!(all u16 h),
+    to_ints!(all u16 r),
+    to_ints!(all u16 l),
+    to_ints!(all i16 h),
+    to_ints!(all i16 r),
+    to_ints!(all i16 l),
+    to_ints!(all u32 r),
+    to_ints!(all u32 l),
+    to_ints!(all i32 r),
+    to_ints!(all i32 l),
+    to_ints!(all u64 l),
+    to_ints!(all i64 l),
+    to_ints!(sat u8 h),
+    to_ints!(sat u8 r),
+    to_ints!(sat u8 l),
+    to_ints!(sat i8 h),
+    to_ints!(sat i8 r),
+    to_ints!(sat i8 l),
+    to_ints!(sat u16 h),
+    to_ints!(sat u16 r),
+    to_ints!(sat u16 l),
+    to_ints!(sat i16 h),
+    to_ints!(sat i16 r),
+    to_ints!(sat i16 l),
+    to_ints!(sat u32 r),
+    to_ints!(sat u32 l),
+    to_ints!(sat i32 r),
+    to_ints!(sat i32 l),
+    to_ints!(sat u64 l),
+    to_ints!(sat i64 l),
+];
+
+/// The rows from one integer type to floats. bf16 is the one that PTX does not have for wider
+/// registers nor for eight bits.
 macro_rules! to_floats {
-    ($S:ident, $s:literal, $letter:literal, [$($D:ident $d:literal $to:literal)*]) => {
+    ($S:ident $letter:ident, [$($D:ident $d:literal $to:literal),*]) => {
         &[$(
-            row!(concat!("cvt.rn", $d, $s), concat!($to, $letter), Convert,
+            row!(concat!("cvt.rn", $d, name!($S)), concat!($to, stringify!($letter)), Convert,
                 function int_to_float::<$S, $D, 0, false>),
-            row!(concat!("cvt.rz", $d, $s), concat!($to, $letter), Convert,
+            row!(concat!("cvt.rz", $d, name!($S)), concat!($to, stringify!($letter)), Convert,
                 function int_to_float::<$S, $D, 1, false>),
-            row!(concat!("cvt.rm", $d, $s), concat!($to, $letter), Convert,
+            row!(concat!("cvt.rm", $d, name!($S)), concat!($to, stringify!($letter)), Convert,
                 function int_to_float::<$S, $D, 2, false>),
-            row!(concat!("cvt.rp", $d, $s), concat!($to, $letter), Convert,
+            row!(concat!("cvt.rp", $d, name!($S)), concat!($to, stringify!($letter)), Convert,
                 function int_to_float::<$S, $D, 3, false>),
         )*
-            row!(concat!("cvt.rn.sat.f32", $s), concat!("r=", $letter), Convert,
+            row!(concat!("cvt.rn.sat.f32", name!($S)), concat!("r=", stringify!($letter)), Convert,
                 function int_to_float::<$S, f32, 0, true>),
         ]
     };
-    (narrow $S:ident, $s:literal) => {
-        to_floats!($S, $s, "h", [Half ".f16" "h=" f32 ".f32" "r=" f64 ".f64" "l="])
+    (some $S:ident $letter:ident) => {
+        to_floats!($S $letter, [Half ".f16" "h=", f32 ".f32" "r=", f64 ".f64" "l="])
     };
-    ($S:ident, $s:literal, $letter:literal) => {
-        to_floats!($S, $s, $letter,
-            [Half ".f16" "h=" Brain ".bf16" "h=" f32 ".f32" "r=" f64 ".f64" "l="])
+    (all $S:ident $letter:ident) => {
+        to_floats!($S $letter,
+            [Half ".f16" "h=", Brain ".bf16" "h=", f32 ".f32" "r=", f64 ".f64" "l="])
     };
 }
 
-/// u8 to floats
-const U8_FLOAT: &[TableRow] = to_floats!(narrow u8, ".u8");
-/// s8 to floats
-const S8_FLOAT: &[TableRow] = to_floats!(narrow i8, ".s8");
-/// u16 to floats
-const U16_FLOAT: &[TableRow] = to_floats!(u16, ".u16", "h");
-/// s16 to floats
-const S16_FLOAT: &[TableRow] = to_floats!(i16, ".s16", "h");
-/// u32 to floats
-const U32_FLOAT: &[TableRow] = to_floats!(u32, ".u32", "r");
-/// s32 to floats
-const S32_FLOAT: &[TableRow] = to_floats!(i32, ".s32", "r");
-/// u64 to floats
-const U64_FLOAT: &[TableRow] = to_floats!(u64, ".u64", "l");
-/// s64 to floats
-const S64_FLOAT: &[TableRow] = to_floats!(i64, ".s64", "l");
+/// Integers to floats.
+const INTEGERS_FLOATS: &[&[TableRow]] = &[
+    to_floats!(some u8 h),
+    to_floats!(some u8 r),
+    to_floats!(some i8 h),
+    to_floats!(some i8 r),
+    to_floats!(all u16 h),
+    to_floats!(some u16 r),
+    to_floats!(all i16 h),
+    to_floats!(some i16 r),
+    to_floats!(all u32 r),
+    to_floats!(all i32 r),
+    to_floats!(all u64 l),
+    to_floats!(all i64 l),
+];
 
 /// The rows from one float type to integers. Saturation is how it is done anyway, so `.sat`
 /// changes nothing.
 macro_rules! from_float {
     ($S:ident, $s:literal, $letter:literal, $mods:literal, $ftz:literal,
-     [$($D:ident $d:literal)*]) => {
+     [$($D:ident $to:ident),*]) => {
         &[$(
-            row!(concat!("cvt.rni", $mods, ".", $d, $s), concat!(letter!($D), "=", $letter),
-                Convert, function float_to_int::<$S, $D, 0, $ftz>),
-            row!(concat!("cvt.rzi", $mods, ".", $d, $s), concat!(letter!($D), "=", $letter),
-                Convert, function float_to_int::<$S, $D, 1, $ftz>),
-            row!(concat!("cvt.rmi", $mods, ".", $d, $s), concat!(letter!($D), "=", $letter),
-                Convert, function float_to_int::<$S, $D, 2, $ftz>),
-            row!(concat!("cvt.rpi", $mods, ".", $d, $s), concat!(letter!($D), "=", $letter),
-                Convert, function float_to_int::<$S, $D, 3, $ftz>),
+            row!(concat!("cvt.rni", $mods, name!($D), $s), concat!(stringify!($to), "=", $letter),
+                Convert, function float_to_int::<$S, $D, register!($to), 0, $ftz>),
+            row!(concat!("cvt.rzi", $mods, name!($D), $s), concat!(stringify!($to), "=", $letter),
+                Convert, function float_to_int::<$S, $D, register!($to), 1, $ftz>),
+            row!(concat!("cvt.rmi", $mods, name!($D), $s), concat!(stringify!($to), "=", $letter),
+                Convert, function float_to_int::<$S, $D, register!($to), 2, $ftz>),
+            row!(concat!("cvt.rpi", $mods, name!($D), $s), concat!(stringify!($to), "=", $letter),
+                Convert, function float_to_int::<$S, $D, register!($to), 3, $ftz>),
         )*]
     };
     ($S:ident, $s:literal, $letter:literal, $mods:literal, $ftz:literal) => {
         from_float!($S, $s, $letter, $mods, $ftz,
-            [u8 "u8" i8 "s8" u16 "u16" i16 "s16" u32 "u32" i32 "s32" u64 "u64" i64 "s64"])
+            [u8 h, u8 r, i8 h, i8 r, u16 h, u16 r, i16 h, i16 r, u32 r, i32 r, u64 l, i64 l])
     };
 }
 
-/// f16 to integers
-const F16_INT: &[TableRow] = from_float!(Half, ".f16", "h", "{.sat}", false);
-/// bf16 to integers, of which PTX has fewer forms
-const BF16_INT: &[TableRow] = from_float!(Brain, ".bf16", "h", "", false,
-    [u16 "u16" i16 "s16" u32 "u32" i32 "s32" u64 "u64" i64 "s64"]);
-/// f32 to integers
-const F32_INT: &[TableRow] = from_float!(f32, ".f32", "r", "{.sat}", false);
-/// f32 to integers with `.ftz`
-const F32_INT_FTZ: &[TableRow] = from_float!(f32, ".f32", "r", ".ftz{.sat}", true);
-/// f64 to integers
-const F64_INT: &[TableRow] = from_float!(f64, ".f64", "l", "{.sat}", false);
+/// Floats to integers.
+const FLOATS_INTEGERS: &[&[TableRow]] = &[
+    from_float!(Half, ".f16", "h", "{.sat}", false),
+    from_float!(Brain, ".bf16", "h", "", false, [u16 h, i16 h, u32 r, i32 r, u64 l, i64 l]),
+    from_float!(f32, ".f32", "r", "{.sat}", false),
+    from_float!(f32, ".f32", "r", ".ftz{.sat}", true),
+    from_float!(f64, ".f64", "l", "{.sat}", false),
+];
 
 /// From one float format to another that holds all its numbers.
 macro_rules! widening {
@@ -498,29 +556,8 @@ const BRAINS: &[TableRow] = &[
         function float_to_float::<Brain, Half, 1, false, false, false>),
 ];
 
-/// Conversions between scalar types.
-pub const ROWS: &[&[TableRow]] = &[
-    U8_INT,
-    S8_INT,
-    U16_INT,
-    S16_INT,
-    U32_INT,
-    S32_INT,
-    U64_INT,
-    S64_INT,
-    U8_FLOAT,
-    S8_FLOAT,
-    U16_FLOAT,
-    S16_FLOAT,
-    U32_FLOAT,
-    S32_FLOAT,
-    U64_FLOAT,
-    S64_FLOAT,
-    F16_INT,
-    BF16_INT,
-    F32_INT,
-    F32_INT_FTZ,
-    F64_INT,
+/// Floats among each other.
+const FLOATS: &[&[TableRow]] = &[
     F16_F32,
     F32_F64,
     F32_F16,
@@ -535,3 +572,6 @@ pub const ROWS: &[&[TableRow]] = &[
     WHOLE_F64,
     BRAINS,
 ];
+
+/// Conversions between scalar types.
+pub const ROWS: &[&[&[TableRow]]] = &[INTEGERS, INTEGERS_FLOATS, FLOATS_INTEGERS, FLOATS];

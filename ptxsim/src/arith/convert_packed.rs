@@ -82,27 +82,45 @@ const F16X2: &[TableRow] = pairs!(".f16x2", F16);
 /// bf16x2
 const BF16X2: &[TableRow] = pairs!(".bf16x2", BF16);
 
+/// `.relu`: NaN results are positive, so what is negative is a number.
+#[inline(always)]
+fn relu8<const RELU: bool>(x: u8) -> u16 {
+    u16::from(if RELU && x & 0x80 != 0 { 0 } else { x })
+}
+
+/// One f32 to fp8.
+#[inline(always)]
+fn fp8_element<const RELU: bool>(x: f32, to: Format) -> u16 {
+    relu8::<RELU>(if to == E4M3 {
+        formats::f32_to_e4m3_satfinite(x)
+    } else {
+        formats::f32_to_e5m2_satfinite(x)
+    })
+}
+
 /// Two f32 to two fp8 numbers in 16 bits.
 #[inline(always)]
 fn fp8<const RELU: bool>(a: u32, b: u32, to: Format) -> u16 {
-    let [high, low] =
-        [a, b].map(|x| element::<RELU, true>(F32, u64::from(x), to, Rounding::NearestEven) as u16);
+    let [high, low] = [a, b].map(|x| fp8_element::<RELU>(f32::from_bits(x), to));
     high << 8 | low
 }
 
 /// Two halves to two fp8 numbers.
 #[inline(always)]
 fn fp8_of_halves<const RELU: bool>(a: u32, to: Format) -> u16 {
-    let [high, low] = [a >> 16, a & 0xffff]
-        .map(|x| element::<RELU, true>(F16, u64::from(x), to, Rounding::NearestEven) as u16);
+    let [high, low] = [a >> 16, a].map(|x| fp8_element::<RELU>(formats::f16_to_f32(x as u16), to));
     high << 8 | low
 }
 
-/// Two fp8 numbers to two halves, exactly.
+/// Two fp8 numbers to two halves, exactly: an f32 holds both.
 #[inline(always)]
 fn halves_of_fp8<const RELU: bool>(a: u16, from: Format) -> u32 {
-    let [high, low] = [a >> 8, a & 0xff]
-        .map(|x| element::<RELU, false>(from, u64::from(x), F16, Rounding::NearestEven));
+    let [high, low] = [a >> 8, a].map(|x| {
+        let x = x as u8;
+        let wide = if from == E4M3 { formats::e4m3_to_f32(x) } else { formats::e5m2_to_f32(x) };
+        let half = formats::f32_to_f16(wide, Rounding::NearestEven);
+        u32::from(if RELU && half & 0x8000 != 0 { 0 } else { half })
+    });
     high << 16 | low
 }
 

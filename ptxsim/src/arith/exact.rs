@@ -165,7 +165,7 @@ fn div(a: Value, b: Value) -> Value {
 /// 126 bits by at most 53 leave a quotient of at least 73, and what remains is sticky.
 fn quotient(negative: bool, x: Number, y: Number) -> Number {
     let quotient = x.significand / y.significand;
-    let sticky = u128::from(x.significand % y.significand != 0);
+    let sticky = u128::from(!x.significand.is_multiple_of(y.significand));
     Number { negative, significand: quotient | sticky, exponent: x.exponent - y.exponent }
 }
 

@@ -98,8 +98,8 @@ fn fma<const R: u8, const FTZ: bool, const SAT: bool>(r: &mut Registers, i: &Ins
     let operand = |k: usize| -> [f32; LANES] {
         let row = f32::row(r, i.s[k]);
         let mut out = [0.0; LANES];
-        for lane in 0..LANES {
-            out[lane] = flush::<FTZ>(f32::get(row, lane));
+        for (lane, out) in out.iter_mut().enumerate() {
+            *out = flush::<FTZ>(f32::get(row, lane));
         }
         out
     };
@@ -124,11 +124,13 @@ macro_rules! arithmetic {
             row!(concat!($opcode, ".rz.f32"), $operands, Float, function $f::<1, false, false>),
             row!(concat!($opcode, ".rm.f32"), $operands, Float, function $f::<2, false, false>),
             row!(concat!($opcode, ".rp.f32"), $operands, Float, function $f::<3, false, false>),
-            row!(concat!($opcode, $rn, ".ftz.f32"), $operands, Float, function $f::<0, true, false>),
+            row!(concat!($opcode, $rn, ".ftz.f32"), $operands, Float,
+                function $f::<0, true, false>),
             row!(concat!($opcode, ".rz.ftz.f32"), $operands, Float, function $f::<1, true, false>),
             row!(concat!($opcode, ".rm.ftz.f32"), $operands, Float, function $f::<2, true, false>),
             row!(concat!($opcode, ".rp.ftz.f32"), $operands, Float, function $f::<3, true, false>),
-            row!(concat!($opcode, $rn, ".sat.f32"), $operands, Float, function $f::<0, false, true>),
+            row!(concat!($opcode, $rn, ".sat.f32"), $operands, Float,
+                function $f::<0, false, true>),
             row!(concat!($opcode, ".rz.sat.f32"), $operands, Float, function $f::<1, false, true>),
             row!(concat!($opcode, ".rm.sat.f32"), $operands, Float, function $f::<2, false, true>),
             row!(concat!($opcode, ".rp.sat.f32"), $operands, Float, function $f::<3, false, true>),

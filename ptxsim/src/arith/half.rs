@@ -1,7 +1,8 @@
 //! f16, bf16 and pairs of them (PTX ISA, "Half Precision Floating Point Instructions").
 //!
 //! Every operation is computed in binary64, rounded to odd where it is not exact there, and then
-//! rounded once to the format. NaN results are 0x7fff. `.ftz` exists for f16, and for `ex2` of bf16.
+//! rounded once to the format. NaN results are 0x7fff. `.ftz` exists for f16, and for `ex2` of
+//! bf16.
 
 use super::exact::{narrow, odd_sum};
 use super::float32;
@@ -189,7 +190,8 @@ const BF16_ARITHMETIC: &[TableRow] = [
 
 /// Extrema of one format.
 macro_rules! extrema {
-    ($opcode:literal, $max:literal, $ftz:literal, $is_ftz:literal, $type:literal, $kind:literal) => {
+    ($opcode:literal, $max:literal, $ftz:literal, $is_ftz:literal, $type:literal,
+     $kind:literal) => {
         [
             two!(concat!($opcode, $ftz), $type, extremum::<$kind, $max, $is_ftz, false, false>),
             two!(

@@ -8,9 +8,10 @@ use crate::isa::TableRow;
 #[inline(always)]
 fn lop3(table: i64, a: u32, b: u32, c: u32) -> u32 {
     let term = |k: u32| if table >> k & 1 != 0 { u32::MAX } else { 0 };
-    let with_a = (term(7) & b & c) | (term(6) & b & !c) | (term(5) & !b & c) | (term(4) & !b & !c);
-    let without = (term(3) & b & c) | (term(2) & b & !c) | (term(1) & !b & c) | (term(0) & !b & !c);
-    (a & with_a) | (!a & without)
+    // The second where the selector's bit is set, else the first.
+    let choose = |selector: u32, first: u32, second: u32| first ^ ((first ^ second) & selector);
+    let by_c = |k: u32| choose(c, term(k), term(k + 1));
+    choose(a, choose(b, by_c(0), by_c(2)), choose(b, by_c(4), by_c(6)))
 }
 
 /// Bytes of the pair b:a, chosen by the four numbers that `byte` gives.

@@ -179,7 +179,7 @@ fn decode_scalar(d: &mut Decoder, ty: &str, to: &Operand, from: &Operand) -> Res
 }
 
 /// The function that puts `parts` registers into one of type `ty`.
-fn pack_function(ty: &str, parts: usize) -> Result<Alu, Problem> {
+pub fn pack_function(ty: &str, parts: usize) -> Result<Alu, Problem> {
     Ok(match (ty, parts) {
         ("b16", 2) => pack32::<2, 8>,
         ("b32", 2) => pack32::<2, 16>,
@@ -191,7 +191,7 @@ fn pack_function(ty: &str, parts: usize) -> Result<Alu, Problem> {
 }
 
 /// The function that takes a register of type `ty` apart.
-fn unpack_function(ty: &str, parts: usize) -> Result<Alu, Problem> {
+pub fn unpack_function(ty: &str, parts: usize) -> Result<Alu, Problem> {
     Ok(match (ty, parts) {
         ("b16", 2) => unpack32::<2, 8>,
         ("b32", 2) => unpack32::<2, 16>,

@@ -72,7 +72,7 @@ lane! {
     u16, r32, Row32, 0, |x| x as u16, u32::from;
     i16, r32, Row32, 0, |x| x as i16, |x| u32::from(x as u16);
     u8, r32, Row32, 0, |x| x as u8, u32::from;
-    i8, r32, Row32, 0, |x| x as i8, |x| x as u32;
+    i8, r32, Row32, 0, |x| x as i8, |x| u32::from(x as u8);
     u64, r64, Row64, 0, |x| x, |x| x;
     i64, r64, Row64, 0, |x| x as i64, |x| x as u64;
     f64, r64, Row64, 0.0, f64::from_bits, f64::to_bits;

@@ -71,7 +71,7 @@ pub(super) fn parameters(
         })?;
         let (size, _) = layout(&argument);
         if size != *bytes as usize {
-            let message = format!("has {size} bytes where the kernel takes {}", kind(param));
+            let message = format!("has {size} bytes; the kernel takes {}", kind(param));
             return Err(told(message).into());
         }
         parameters.block.resize(*offset as usize, 0);
@@ -84,9 +84,9 @@ pub(super) fn parameters(
 pub(super) fn kind(param: &Variable) -> String {
     let bytes = param.bytes.unwrap_or(0);
     if param.ty == "b8" && bytes != 1 {
-        format!("a struct of {bytes} bytes, aligned to {}", param.align)
+        format!("struct of {bytes} bytes, aligned to {}", param.align)
     } else {
-        format!("one of {} bytes, .{}", bytes, param.ty)
+        format!(".{}, {bytes} bytes", param.ty)
     }
 }
 

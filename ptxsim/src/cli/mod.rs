@@ -43,8 +43,8 @@ impl From<String> for Failure {
     }
 }
 
-impl From<crate::Error> for Failure {
-    fn from(error: crate::Error) -> Failure {
+impl From<crate::error::Error> for Failure {
+    fn from(error: crate::error::Error) -> Failure {
         Failure::Message(error.to_string())
     }
 }

@@ -2,8 +2,11 @@
 
 use super::control;
 use super::operands::DecodeFn;
+use crate::agents;
 use crate::arith::moves;
-use crate::{agents, machine, memory, tensor};
+use crate::machine;
+use crate::memory;
+use crate::tensor;
 
 /// A family: every opcode that starts with `base` is given to `decode`.
 pub struct Family {

@@ -68,11 +68,7 @@ pub fn bar(ctx: &mut Ctx<'_, '_>, inst: &Inst, mask: u32) -> Flow {
     // With a count, an aligned barrier counts whole warps (PTX ISA, "bar, barrier"). Without one,
     // every thread that has not exited is waited for.
     let threads = if aligned && count.is_some() { 32 } else { mask.count_ones() };
-    let votes = if what >= mode::POPC {
-        ctx.registers.p[inst.s[2] as usize] & mask
-    } else {
-        mask
-    };
+    let votes = if what >= mode::POPC { ctx.registers.p[inst.s[2] as usize] & mask } else { mask };
     arrive(ctx, id as usize, count, threads, (mask, votes));
     if what == mode::ARRIVE {
         complete(ctx, id as usize);

@@ -130,7 +130,14 @@ impl Ctx<'_, '_> {
     }
 
     /// Reports a fault at a shared address with whoever was there before.
-    pub fn shared_fault(&mut self, kind: FaultKind, lane: u8, rank: usize, offset: u32, by: Access) {
+    pub fn shared_fault(
+        &mut self,
+        kind: FaultKind,
+        lane: u8,
+        rank: usize,
+        offset: u32,
+        by: Access,
+    ) {
         let space = Space::Shared(self.shared_address(rank, offset), offset);
         let previous = (by.clock != 0).then(|| {
             let (what, block, index) = self.team.agents.describe(by.agent);

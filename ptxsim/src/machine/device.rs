@@ -3,10 +3,10 @@
 use super::ctx::World;
 use super::rng::Rng;
 use super::state::Grid;
+use crate::counters::Traffic;
 use crate::decode::{self, Function, Program};
 use crate::error::Error;
 use crate::memory::global::Global;
-use crate::counters::Traffic;
 use crate::report::{Faults, Report};
 use crate::syntax::tree::{Init, Space};
 use crate::tensor::Arithmetic;
@@ -209,11 +209,7 @@ impl Device {
         Ok(())
     }
 
-    fn find(
-        &mut self,
-        address: u64,
-        bytes: usize,
-    ) -> Result<crate::memory::global::Place, Error> {
+    fn find(&mut self, address: u64, bytes: usize) -> Result<crate::memory::global::Place, Error> {
         self.global.find(address, bytes as u64).map_err(|miss| {
             Error::Argument(format!("{bytes} bytes at {address:#x}: {}", miss.describe()))
         })
@@ -336,7 +332,7 @@ fn check_shape(launch: &Launch, function: &Function) -> Result<(), String> {
         }
     }
     let cluster = launch.cluster.iter().product::<u32>();
-    if cluster > 16 || (0..3).any(|i| launch.grid[i] % launch.cluster[i] != 0) {
+    if cluster > 16 || (0..3).any(|i| !launch.grid[i].is_multiple_of(launch.cluster[i])) {
         let (grid, cluster) = (launch.grid, launch.cluster);
         return Err(format!("clusters of {cluster:?} in a grid of {grid:?}; at most 16 blocks"));
     }
@@ -356,7 +352,9 @@ fn check_shared(launch: &Launch, bytes: u32) -> Result<(), String> {
         return Err(format!("{bytes} bytes of shared memory; a block has at most {SHARED_MAX}"));
     }
     if bytes > SHARED_DEFAULT && !launch.shared_opt_in {
-        return Err(format!("{bytes} bytes of shared memory; above {SHARED_DEFAULT} needs the opt-in"));
+        return Err(format!(
+            "{bytes} bytes of shared memory; above {SHARED_DEFAULT} needs the opt-in"
+        ));
     }
     Ok(())
 }

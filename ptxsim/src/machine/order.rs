@@ -55,12 +55,7 @@ impl Strength {
             1 => Scope::Cluster,
             _ => Scope::Gpu,
         };
-        Strength {
-            strong: bits & 1 != 0,
-            acquire: bits & 2 != 0,
-            release: bits & 4 != 0,
-            scope,
-        }
+        Strength { strong: bits & 1 != 0, acquire: bits & 2 != 0, release: bits & 4 != 0, scope }
     }
 }
 
@@ -152,9 +147,8 @@ impl Ctx<'_, '_> {
         let (team, block) = (self.team.id, self.warp.block);
         for item in seen {
             let reach = scope.min(item.scope);
-            let within = (item.team == team && item.block == block)
-                || (item.team == team && reach >= Scope::Cluster)
-                || reach == Scope::Gpu;
+            let near = item.team == team && (item.block == block || reach >= Scope::Cluster);
+            let within = near || reach == Scope::Gpu;
             if !within {
                 continue;
             }

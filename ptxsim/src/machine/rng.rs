@@ -23,7 +23,7 @@ impl Rng {
 
     /// Below `n`, which is not 0.
     pub fn below(&mut self, n: usize) -> usize {
-        (self.bits() as u64 * n as u64 >> 32) as usize
+        ((self.bits() as u64 * n as u64) >> 32) as usize
     }
 
     /// True once in `n`.

@@ -64,7 +64,15 @@ pub fn run_warp(
             std::mem::take(&mut frame.registers)
         };
         let mut registers = taken(warp);
-        let mut ctx = Ctx { world, team, warp, registers: &mut registers, program, pc: group.pc, postponed: false };
+        let mut ctx = Ctx {
+            world,
+            team,
+            warp,
+            registers: &mut registers,
+            program,
+            pc: group.pc,
+            postponed: false,
+        };
         run_group(&mut ctx, group, &mut left, &mut hits, force);
         if let Some(Some(frame)) = warp.frames.get_mut(frame) {
             frame.registers = registers;
@@ -136,17 +144,8 @@ fn run_group(ctx: &mut Ctx<'_, '_>, group: Group, left: &mut u32, hits: &mut [u6
             _ if m == 0 => Flow::Next,
             Exec::Alu(f) => alu(ctx, f, inst, m),
             Exec::Act(f) => f(ctx, inst, m),
-            Exec::Collective(members, f) => {
-                match collective(ctx, members, inst, m, force, Run::Alu(f)) {
-                    Some(flow) => flow,
-                    None => {
-                        hits[pc as usize] -= ctx.postponed as u64;
-                        return part(ctx, mask & !m, pc);
-                    }
-                }
-            }
-            Exec::CollectiveAct(members, f) => {
-                match collective(ctx, members, inst, m, force, Run::Act(f)) {
+            Exec::Collective(..) | Exec::CollectiveAct(..) => {
+                match collective(ctx, inst, m, force) {
                     Some(flow) => flow,
                     None => {
                         hits[pc as usize] -= ctx.postponed as u64;
@@ -209,7 +208,8 @@ fn alu(ctx: &mut Ctx<'_, '_>, f: Alu, inst: &Inst, mask: u32) -> Flow {
 #[cold]
 fn trouble(ctx: &mut Ctx<'_, '_>) {
     if let Some((kind, lanes)) = ctx.registers.trouble.take() {
-        let detail = if lanes.count_ones() > 1 { format!("lanes {lanes:#010x}") } else { "".into() };
+        let detail =
+            if lanes.count_ones() > 1 { format!("lanes {lanes:#010x}") } else { "".into() };
         ctx.fault(kind, lanes.trailing_zeros() as u8, detail);
     }
 }
@@ -223,14 +223,13 @@ enum Run {
 
 /// Runs a `.sync` instruction for those of its lanes whose fellow members all stand at it, and
 /// parks the others. `None` if the lanes have to be grouped anew.
-fn collective(
-    ctx: &mut Ctx<'_, '_>,
-    members: Members,
-    inst: &Inst,
-    m: u32,
-    force: bool,
-    run: Run,
-) -> Option<Flow> {
+fn collective(ctx: &mut Ctx<'_, '_>, inst: &Inst, m: u32, force: bool) -> Option<Flow> {
+    let (members, run) = match inst.exec {
+        Exec::Collective(members, f) => (members, Run::Alu(f)),
+        Exec::CollectiveAct(members, f) => (members, Run::Act(f)),
+        Exec::Alu(f) => (Members::Warp, Run::Alu(f)),
+        Exec::Act(f) => (Members::Warp, Run::Act(f)),
+    };
     if m == ALL {
         // All 32 lanes are here, so whatever the members are, they are complete.
         return Some(call(ctx, run, inst, m));

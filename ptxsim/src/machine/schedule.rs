@@ -152,8 +152,8 @@ fn retire(world: &mut World<'_>, teams: &mut Vec<Team>) {
         }
         if grid.ended == grid.clusters {
             let over = grid.first_team + grid.clusters as u32;
-            let first = team.grid == 0
-                || world.grids[..team.grid].iter().all(|g| g.ended == g.clusters);
+            let first =
+                team.grid == 0 || world.grids[..team.grid].iter().all(|g| g.ended == g.clusters);
             let dependent = world.grids.get(team.grid + 1).is_some_and(|g| g.launch.programmatic);
             // What a grid wrote is visible to the next one at its start, unless that one was
             // launched to overlap with it: then only to those who wait.

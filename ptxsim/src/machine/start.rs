@@ -95,8 +95,7 @@ fn block(
 fn warp(world: &World<'_>, team: &Team, rank: usize, index: usize, threads: u32) -> Warp {
     let grid = &world.grids[team.grid];
     let function = &grid.program.functions[grid.entry];
-    let mut registers =
-        empty_registers(function.rows32, function.rows64, function.predicates);
+    let mut registers = empty_registers(function.rows32, function.rows64, function.predicates);
     fill(&mut registers, world, team, (rank, index), grid.entry, 0);
     let frame = Frame {
         registers,
@@ -196,14 +195,7 @@ fn fill(
     }
 }
 
-fn special(
-    s: Special,
-    world: &World<'_>,
-    team: &Team,
-    rank: usize,
-    warp: u32,
-    lane: u32,
-) -> u32 {
+fn special(s: Special, world: &World<'_>, team: &Team, rank: usize, warp: u32, lane: u32) -> u32 {
     use Special::*;
     let grid = &world.grids[team.grid];
     let launch = &grid.launch;

@@ -1,11 +1,11 @@
 //! What a running launch consists of: grids, the clusters of them that are resident (*teams*),
 //! their blocks, warps and function activations.
 
-use crate::counters::Traffic;
 use crate::agents::bulk::BulkQueue;
 use crate::agents::copy::CopyQueue;
 use crate::agents::mbarrier::Mbarrier;
 use crate::agents::wgmma::{Warpgroup, WgmmaState};
+use crate::counters::Traffic;
 use crate::decode::Program;
 use crate::isa::Registers;
 use crate::machine::barrier::Barrier;

@@ -239,14 +239,32 @@ fn number(word: &[u8]) -> u64 {
 pub fn apply(kind: Kind, ty: Type, old: u64, a: u64, b: u64) -> u64 {
     match kind {
         Kind::Add => add(ty, old, a),
-        Kind::Inc => if old as u32 >= a as u32 { 0 } else { old + 1 },
-        Kind::Dec => if old == 0 || old as u32 > a as u32 { a } else { old - 1 },
+        Kind::Inc => {
+            if old as u32 >= a as u32 {
+                0
+            } else {
+                old + 1
+            }
+        }
+        Kind::Dec => {
+            if old == 0 || old as u32 > a as u32 {
+                a
+            } else {
+                old - 1
+            }
+        }
         Kind::Min | Kind::Max => extreme(kind == Kind::Max, ty, old, a),
         Kind::And => old & a,
         Kind::Or => old | a,
         Kind::Xor => old ^ a,
         Kind::Exch => a,
-        Kind::Cas => if old == a { b } else { old },
+        Kind::Cas => {
+            if old == a {
+                b
+            } else {
+                old
+            }
+        }
     }
 }
 
@@ -299,7 +317,13 @@ fn extreme(max: bool, ty: Type, old: u64, a: u64) -> u64 {
                 _ => f16_to_f32(bits as u16),
             };
             let (x, y) = (value(old), value(a));
-            if x.is_nan() { a } else if y.is_nan() { old } else { pick(y > x) }
+            if x.is_nan() {
+                a
+            } else if y.is_nan() {
+                old
+            } else {
+                pick(y > x)
+            }
         }
     }
 }

@@ -22,10 +22,8 @@ pub const FAMILIES: &[Family] = &[
     Family {
         base: "st",
         decode: store,
-        syntax: &[
-            "st{.weak|.relaxed.scope|.release.scope|.volatile}{.param|.global|.local|\
-             .shared{::cta|::cluster}}{.cache}{.v2|.v4}.type",
-        ],
+        syntax: &["st{.weak|.relaxed.scope|.release.scope|.volatile}{.param|.global|.local|\
+             .shared{::cta|::cluster}}{.cache}{.v2|.v4}.type"],
     },
     Family {
         base: "atom",
@@ -105,7 +103,9 @@ fn strength_of(part: &str, strength: &mut Strength) -> bool {
         "mmio" => strength.strong = true,
         "acquire" => (strength.strong, strength.acquire) = (true, true),
         "release" => (strength.strong, strength.release) = (true, true),
-        "acq_rel" => *strength = Strength { strong: true, acquire: true, release: true, ..*strength },
+        "acq_rel" => {
+            *strength = Strength { strong: true, acquire: true, release: true, ..*strength }
+        }
         _ => return false,
     }
     true
@@ -278,7 +278,8 @@ fn atomic_inst(d: &mut Decoder, i: &Instruction, returns: bool) -> Result<Inst, 
             fields.space = space;
         } else if let Some(scope) = scope_of(part) {
             fields.strength.scope = scope;
-        } else if strength_of(part, &mut fields.strength) || is_cache_hint(part) || part == "noftz" {
+        } else if strength_of(part, &mut fields.strength) || is_cache_hint(part) || part == "noftz"
+        {
         } else if let Some(found) = Kind::of(part) {
             kind = Some(found);
         } else if let Some(found) = Type::of(part) {

@@ -31,11 +31,14 @@ pub struct GlobalAccess {
     pub flags: u8,
 }
 
+/// An access, and the bytes of the word that it covers.
+type Record = (GlobalAccess, u8);
+
 /// Shadow of a page, its halves made when they are needed: weights are only ever read.
 #[derive(Default)]
 pub struct GlobalShadow {
-    writes: Option<Box<[(GlobalAccess, u8); WORDS]>>,
-    reads: Option<Box<[[(GlobalAccess, u8); 2]; WORDS]>>,
+    writes: Option<Box<[Record; WORDS]>>,
+    reads: Option<Box<[[Record; 2]; WORDS]>>,
     /// Rows whose words have a record each in `reads`, one bit a row.
     fine: [u64; WORDS / ROW / 64],
 }
@@ -194,9 +197,9 @@ impl GlobalShadow {
 
 /// Enters a reader beside at most one other that is not ordered before it.
 #[inline(always)]
-fn note_read(slots: &mut [(GlobalAccess, u8); 2], mask: u8, actor: &GlobalActor<'_>) {
+fn note_read(slots: &mut [Record; 2], mask: u8, actor: &GlobalActor<'_>) {
     let mine = actor.access;
-    let free = |(access, bytes): &(GlobalAccess, u8)| {
+    let free = |(access, bytes): &Record| {
         if access.team == mine.team && access.agent == mine.agent {
             return access.lane == mine.lane || *bytes == mask;
         }

@@ -139,7 +139,7 @@ impl Shadow {
     /// Records a read of `bytes` bytes at `offset`; both within the memory. The first conflict.
     #[inline]
     pub fn read(&mut self, offset: usize, bytes: usize, actor: &Actor<'_>) -> Option<Conflict> {
-        if offset % ROW == 0 && bytes == ROW && !self.fine[offset / ROW] {
+        if offset.is_multiple_of(ROW) && bytes == ROW && !self.fine[offset / ROW] {
             return self.read_word(offset / ROW * WORDS, 15, actor);
         }
         let mut found = None;
@@ -170,7 +170,7 @@ impl Shadow {
     /// Records a write, which conflicts with earlier writes and reads that nothing orders before.
     #[inline]
     pub fn write(&mut self, offset: usize, bytes: usize, actor: &Actor<'_>) -> Option<Conflict> {
-        if offset % ROW == 0 && bytes == ROW {
+        if offset.is_multiple_of(ROW) && bytes == ROW {
             return self.write_row(offset / ROW, actor);
         }
         let mut found = None;
@@ -250,7 +250,7 @@ impl Shadow {
     /// Changes the words of a range of whole words.
     #[inline]
     fn each(&mut self, offset: usize, bytes: usize, change: impl Fn(&mut Word)) {
-        if offset % ROW == 0 && bytes == ROW && !self.fine[offset / ROW] {
+        if offset.is_multiple_of(ROW) && bytes == ROW && !self.fine[offset / ROW] {
             return change(&mut self.words[offset / ROW * WORDS]);
         }
         for (index, _) in pieces(offset, bytes) {

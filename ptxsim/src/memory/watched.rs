@@ -2,8 +2,8 @@
 
 use super::global_shadow::{GlobalAccess, GlobalActor};
 use super::shadow::{Access, STRONG};
-use crate::machine::order::Strength;
 use crate::machine::Ctx;
+use crate::machine::order::Strength;
 use crate::report::{FaultKind, Space};
 
 /// Marks keys of `Warp::observed` that are shared addresses.
@@ -22,7 +22,9 @@ impl Ctx<'_, '_> {
         }
         let shared = &self.team.blocks[rank].shared;
         into.copy_from_slice(&shared.data[offset as usize..offset as usize + into.len()]);
-        if s.strong && let Some(var) = shared.sync.get(&offset) {
+        if s.strong
+            && let Some(var) = shared.sync.get(&offset)
+        {
             let seen = var.list().to_vec();
             self.observe(SHARED_KEY | (rank as u64) << 32 | offset as u64, &seen, s);
             self.warp.synchronise(1 << lane);
@@ -122,7 +124,9 @@ impl Ctx<'_, '_> {
             let access = self.global_access(lane, flags);
             self.global_checked(place, address, into.len(), access, None);
         }
-        if s.strong && let Some(var) = self.world.sync.get(&address) {
+        if s.strong
+            && let Some(var) = self.world.sync.get(&address)
+        {
             let seen = var.list().to_vec();
             self.observe(address, &seen, s);
             self.warp.synchronise(1 << lane);

@@ -83,7 +83,8 @@ extern "C" __global__ void __launch_bounds__(256)
 #ifdef BUG_SWIZZLE
                 chunk ^= i == 3;
 #endif
-                load_fragments(fa[i], tile_a + chunk_offset(row, chunk)); // FAULT BUG_NO_WAIT BUG_NO_BARRIER_BEFORE
+                const uint32_t from = tile_a + chunk_offset(row, chunk);
+                load_fragments(fa[i], from); // FAULT BUG_NO_WAIT BUG_NO_BARRIER_BEFORE
             }
 #pragma unroll
             for (int j = 0; j < 2; j++) {
@@ -94,7 +95,8 @@ extern "C" __global__ void __launch_bounds__(256)
             for (int i = 0; i < 4; i++) {
 #pragma unroll
                 for (int j = 0; j < 4; j++) {
-                    multiply(sum[i][j], fa[i], fb[j >> 1][(j & 1) * 2], fb[j >> 1][(j & 1) * 2 + 1]);
+                    const uint32_t *pair = &fb[j >> 1][(j & 1) * 2];
+                    multiply(sum[i][j], fa[i], pair[0], pair[1]);
                 }
             }
         }
@@ -115,7 +117,8 @@ extern "C" __global__ void __launch_bounds__(256)
 #endif
             float *to = c + size_t(row) * n + column;
             *reinterpret_cast<float2 *>(to) = make_float2(sum[i][j][0], sum[i][j][1]);
-            *reinterpret_cast<float2 *>(to + 8 * n) = make_float2(sum[i][j][2], sum[i][j][3]); // FAULT BUG_OUT_OF_BOUNDS
+            const float2 low = make_float2(sum[i][j][2], sum[i][j][3]);
+            *reinterpret_cast<float2 *>(to + 8 * n) = low; // FAULT BUG_OUT_OF_BOUNDS
         }
     }
 }

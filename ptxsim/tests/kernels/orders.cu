@@ -98,12 +98,14 @@ extern "C" __global__ void halves(int *out) {
     }
 }
 
-// A barrier that only some lanes of a warp reach.
+// Lanes of a warp that stand at different barriers.
 extern "C" __global__ void divergent_barrier(int *out) {
     __shared__ int box[64];
     box[threadIdx.x] = 1;
     if (threadIdx.x != 5) {
         asm volatile("bar.sync 0;" ::: "memory"); // FAULT DIVERGENCE
+    } else {
+        asm volatile("bar.sync 1;" ::: "memory"); // FAULT DIVERGENCE
     }
     out[threadIdx.x] = box[threadIdx.x];
 }
@@ -127,11 +129,17 @@ extern "C" __global__ void blocks_race(int *x, int *out) {
 }
 
 __device__ __noinline__ int depth(int n, volatile int *sink) {
-    *sink = n;
-    return n == 0 ? 0 : depth(n - 1, sink) + 1; // FAULT STACK
+    if (n == 0) {
+        return 0;
+    }
+    const int below = depth(n - 1, sink); // FAULT STACK
+    *sink = below;
+    return below + 1;
 }
 
-extern "C" __global__ void recursion(int n, int *out) { out[threadIdx.x] = depth(n + threadIdx.x, out + 32); }
+extern "C" __global__ void recursion(int n, int *out) {
+    out[threadIdx.x] = depth(n + threadIdx.x, out + 32 + threadIdx.x);
+}
 
 extern "C" __global__ void forever(int *out) {
     while (true) {

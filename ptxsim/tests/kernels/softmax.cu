@@ -29,7 +29,9 @@ extern "C" __global__ void __launch_bounds__(128)
 #ifndef BUG_NO_BARRIER
     __syncthreads();
 #endif
-    most = fmaxf(fmaxf(largest[0], largest[1]), fmaxf(largest[2], largest[3])); // FAULT BUG_NO_BARRIER
+    for (int i = 0; i < 4; i++) {
+        most = fmaxf(most, largest[i]); // FAULT BUG_NO_BARRIER
+    }
 
     float sum = 0.0f;
     for (int i = thread; i < n; i += 128) {
@@ -46,10 +48,14 @@ extern "C" __global__ void __launch_bounds__(128)
         total[warp] = sum;
     }
     __syncthreads();
-#ifdef BUG_UNINITIALISED
-    sum = total[0] + total[1] + total[2] + total[3] + largest[thread & 7]; // FAULT BUG_UNINITIALISED
-#else
     sum = total[0] + total[1] + total[2] + total[3];
+#ifdef BUG_UNINITIALISED
+    __shared__ float spare[8];
+    if (thread < 4) {
+        spare[thread] = 0.0f;
+    }
+    __syncthreads();
+    sum += spare[thread & 7]; // FAULT BUG_UNINITIALISED
 #endif
     for (int i = thread; i < n; i += 128) {
         y[size_t(blockIdx.x) * n + i] = exponential(row[i] - most) / sum;

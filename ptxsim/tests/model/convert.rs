@@ -18,18 +18,20 @@ pub fn cases() -> Vec<Case> {
             integers(&mut out, from, to);
         }
         for (name, f, letter) in FLOATS {
-            if f == BF16 && from.bits == 8 {
-                continue;
+            for source in letters_32(from) {
+                if f != BF16 || (from.bits > 8 && *source == from.letter()) {
+                    int_to_float(&mut out, from, source, name, f, letter);
+                }
             }
-            int_to_float(&mut out, from, name, f, letter);
         }
     }
     for (name, f, letter) in FLOATS {
         for to in INTS {
-            if f == BF16 && to.bits == 8 {
-                continue;
+            for destination in letters_32(to) {
+                if f != BF16 || (to.bits > 8 && *destination == to.letter()) {
+                    float_to_int(&mut out, name, f, letter, to, destination);
+                }
             }
-            float_to_int(&mut out, name, f, letter, to);
         }
         wholes(&mut out, name, f, letter);
         for to in FLOATS {
@@ -53,11 +55,32 @@ fn register(letter: &str) -> u32 {
     }
 }
 
+/// The registers that hold a type: its own and wider ones.
+fn letters(t: Int) -> &'static [&'static str] {
+    match t.bits {
+        8 | 16 => &["h", "r", "l"],
+        32 => &["r", "l"],
+        _ => &["l"],
+    }
+}
+
+/// As [`letters`], for conversions to and from floats.
+fn letters_32(t: Int) -> &'static [&'static str] {
+    &letters(t)[..if t.bits < 32 { 2 } else { 1 }]
+}
+
 fn integers(out: &mut Vec<Case>, from: Int, to: Int) {
-    let operands = format!("{}={}", to.letter(), from.letter());
-    let width = register(to.letter());
-    // A register may be wider than the eight bits that are read.
-    let kind = [Kind::Int(register(from.letter()))];
+    for source in letters(from) {
+        for destination in letters(to) {
+            registers(out, from, to, source, destination);
+        }
+    }
+}
+
+fn registers(out: &mut Vec<Case>, from: Int, to: Int, source: &str, destination: &str) {
+    let operands = format!("{destination}={source}");
+    let width = register(destination);
+    let kind = [Kind::Int(register(source))];
     out.push(Case::new(format!("cvt.{}.{}", to.name, from.name), &operands, &kind, move |x| {
         Want::Bits(to.register(from.value(x.s[0]), width))
     }));
@@ -70,9 +93,9 @@ fn integers(out: &mut Vec<Case>, from: Int, to: Int) {
     }
 }
 
-fn int_to_float(out: &mut Vec<Case>, from: Int, name: &str, f: Format, letter: &str) {
-    let kind = [Kind::Int(register(from.letter()))];
-    let operands = format!("{letter}={}", from.letter());
+fn int_to_float(out: &mut Vec<Case>, from: Int, source: &str, name: &str, f: Format, letter: &str) {
+    let kind = [Kind::Int(register(source))];
+    let operands = format!("{letter}={source}");
     for (dot_mode, mode) in MODES {
         let opcode = format!("cvt{dot_mode}.{name}.{}", from.name);
         out.push(Case::new(opcode, &operands, &kind, move |x| {
@@ -100,9 +123,16 @@ fn whole(f: Format, mode: Mode, x: u64) -> i128 {
     floor + i128::from(up)
 }
 
-fn float_to_int(out: &mut Vec<Case>, name: &str, f: Format, letter: &str, to: Int) {
-    let operands = format!("{}={letter}", to.letter());
-    let width = register(to.letter());
+fn float_to_int(
+    out: &mut Vec<Case>,
+    name: &str,
+    f: Format,
+    letter: &str,
+    to: Int,
+    destination: &str,
+) {
+    let operands = format!("{destination}={letter}");
+    let width = register(destination);
     let ftzs: &[&str] = if f == F32 { &["", ".ftz"] } else { &[""] };
     let sats: &[&str] = if f == BF16 { &[""] } else { &["", ".sat"] };
     for (dot_mode, mode) in MODES {
@@ -143,7 +173,7 @@ fn wholes(out: &mut Vec<Case>, name: &str, f: Format, letter: &str) {
                     let large = (f.one() >> f.fraction) + u64::from(f.fraction);
                     let result = if f.is_nan(x) {
                         f.nan()
-                    } else if x % f.sign() >> f.fraction >= large {
+                    } else if (x % f.sign()) >> f.fraction >= large {
                         x
                     } else {
                         // A zero keeps its sign.

@@ -246,7 +246,8 @@ fn signs(out: &mut Vec<Case>) {
 
 /// Name, function, relative and absolute error: the figures of the PTX ISA's descriptions of the
 /// instructions. Where it gives one for a part of the range only, the other is that part's too.
-const APPROXIMATE: [(&str, fn(f64) -> f64, f64, f64); 8] = [
+type Approximation = (&'static str, fn(f64) -> f64, f64, f64);
+const APPROXIMATE: [Approximation; 8] = [
     ("rcp", |x| 1.0 / x, 1.2e-7, 0.0),
     ("sqrt", f64::sqrt, 1.2e-7, 0.0),
     ("rsqrt", |x| 1.0 / x.sqrt(), 1.3e-7, 0.0),

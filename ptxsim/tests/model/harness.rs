@@ -79,7 +79,7 @@ fn registers(letters: &[char], lanes: &[[u64; 4]], carry: u32) -> Registers {
         r64: WORD.iter().map(|&x| [u64::from(x) << 17; LANES]).collect(),
         p: vec![0xc3a5_5a3c; WORD.len()],
         carry,
-        trouble: None,
+        ..Registers::default()
     };
     for (k, letter) in letters.iter().enumerate() {
         for (lane, inputs) in lanes.iter().enumerate() {
@@ -177,7 +177,7 @@ pub fn check(case: &Case, alu: Alu, count: usize) -> Result<(), String> {
                     .map(|k| format!("{:#x}", lane(&after, to[k], inst.d[k], at)))
                     .collect();
                 return Err(format!(
-                    "{} {}: {:#x?} with {:?}, carry {}, active {}: got {got:?}, the model says {:x?}",
+                    "{} {}: {:x?} with {:?}, carry {}, active {}: got {got:?}, model: {:x?}",
                     case.opcode,
                     case.operands,
                     given.s,

@@ -5,10 +5,12 @@ mod compare;
 mod convert;
 pub mod exact;
 mod float;
+mod formats;
 pub mod harness;
 pub mod inputs;
 mod integer;
 mod logic;
+mod moves;
 pub mod pattern;
 pub mod probe;
 

@@ -6,8 +6,6 @@
 //! has its carry-in as one more source and its carry-out as second output. The output has two
 //! u64 an element. Thread i of a one-dimensional grid does element i.
 
-use std::fmt::Write;
-
 /// What stands for the immediate operand, where an instruction has one.
 pub const IMMEDIATE: i64 = 0x6a;
 
@@ -35,7 +33,7 @@ pub fn probe_ptx(opcode: &str, operands: &str) -> String {
     let mut text = String::from(".version 8.7\n.target sm_90a\n.address_size 64\n\n");
     text += ".visible .entry probe(\n";
     for k in 0..arrays {
-        writeln!(text, "    .param .u64 in{k},").unwrap();
+        text += &format!("    .param .u64 in{k},\n");
     }
     text += "    .param .u64 out\n)\n{\n";
     text += "    .reg .pred %s_p<4>, %d_p<2>;\n    .reg .b16 %s_h<4>, %d_h<2>;\n";
@@ -46,17 +44,16 @@ pub fn probe_ptx(opcode: &str, operands: &str) -> String {
     text += "    mov.u32 %width, %ntid.x;\n    mad.lo.u32 %index, %block, %width, %thread;\n";
     text += "    mul.wide.u32 %offset, %index, 8;\n";
     for k in 0..arrays {
-        writeln!(text, "    ld.param.u64 %pointer, [in{k}];").unwrap();
+        text += &format!("    ld.param.u64 %pointer, [in{k}];\n");
         text += "    add.u64 %pointer, %pointer, %offset;\n";
-        writeln!(text, "    ld.global.u64 %x{k}, [%pointer];").unwrap();
+        text += &format!("    ld.global.u64 %x{k}, [%pointer];\n");
         let letter = inputs.get(k).copied().unwrap_or('r');
-        match letter {
-            'p' => writeln!(text, "    setp.ne.u64 %s_p{k}, %x{k}, 0;"),
-            'h' => writeln!(text, "    cvt.u16.u64 %s_h{k}, %x{k};"),
-            'r' => writeln!(text, "    cvt.u32.u64 %s_r{k}, %x{k};"),
-            _ => writeln!(text, "    mov.b64 %s_l{k}, %x{k};"),
-        }
-        .unwrap();
+        text += &match letter {
+            'p' => format!("    setp.ne.u64 %s_p{k}, %x{k}, 0;\n"),
+            'h' => format!("    cvt.u16.u64 %s_h{k}, %x{k};\n"),
+            'r' => format!("    cvt.u32.u64 %s_r{k}, %x{k};\n"),
+            _ => format!("    mov.b64 %s_l{k}, %x{k};\n"),
+        };
     }
     text += &instruction(opcode, operands);
     text += &results(opcode, operands);
@@ -71,7 +68,7 @@ fn instruction(opcode: &str, operands: &str) -> String {
     if carries(opcode) {
         let k = sources(operands).len();
         let set = if subtracts { "sub.cc.u32 %d_r2, 0," } else { "add.cc.u32 %d_r2, 0xffffffff," };
-        writeln!(text, "    {set} %s_r{k};").unwrap();
+        text += &format!("    {set} %s_r{k};\n");
     }
     let (to, from) = operands.split_once('=').expect("operands have an `=`");
     let mut list = String::new();
@@ -80,20 +77,20 @@ fn instruction(opcode: &str, operands: &str) -> String {
         if k > 0 {
             list += if to.contains('|') { "|" } else { ", " };
         }
-        write!(list, "%d_{letter}{k}").unwrap();
+        list += &format!("%d_{letter}{k}");
     }
     for letter in from.chars() {
         if letter == 'i' {
-            write!(list, ", {IMMEDIATE}").unwrap();
+            list += &format!(", {IMMEDIATE}");
         } else {
-            write!(list, ", %s_{letter}{number}").unwrap();
+            list += &format!(", %s_{letter}{number}");
             number += 1;
         }
     }
-    writeln!(text, "    {opcode} {list};").unwrap();
+    text += &format!("    {opcode} {list};\n");
     if carries(opcode) {
         let get = if subtracts { "subc" } else { "addc" };
-        writeln!(text, "    {get}.u32 %d_r2, 0, 0;\n    and.b32 %d_r2, %d_r2, 1;").unwrap();
+        text += &format!("    {get}.u32 %d_r2, 0, 0;\n    and.b32 %d_r2, %d_r2, 1;\n");
     }
     text.push('\n');
     text
@@ -103,13 +100,12 @@ fn instruction(opcode: &str, operands: &str) -> String {
 fn results(opcode: &str, operands: &str) -> String {
     let mut text = String::from("    mov.b64 %o1, 0;\n");
     for (k, letter) in destinations(operands).into_iter().enumerate() {
-        match letter {
-            'p' => writeln!(text, "    selp.u64 %o{k}, 1, 0, %d_p{k};"),
-            'h' => writeln!(text, "    cvt.u64.u16 %o{k}, %d_h{k};"),
-            'r' => writeln!(text, "    cvt.u64.u32 %o{k}, %d_r{k};"),
-            _ => writeln!(text, "    mov.b64 %o{k}, %d_l{k};"),
-        }
-        .unwrap();
+        text += &match letter {
+            'p' => format!("    selp.u64 %o{k}, 1, 0, %d_p{k};\n"),
+            'h' => format!("    cvt.u64.u16 %o{k}, %d_h{k};\n"),
+            'r' => format!("    cvt.u64.u32 %o{k}, %d_r{k};\n"),
+            _ => format!("    mov.b64 %o{k}, %d_l{k};\n"),
+        };
     }
     if carries(opcode) {
         text += "    cvt.u64.u32 %o1, %d_r2;\n";

@@ -62,7 +62,9 @@ fn every_form_of_mma_decodes() {
         assert_eq!(mma::Form::unpack(inst.imm), form, "{body}");
         assert!(matches!(inst.exec, Exec::Collective(Members::Warp, _)));
     }
-    first("mma.sync.aligned.m8n8k4.row.col.f64.f64.f64.f64 {%fd0,%fd1}, {%fd2}, {%fd3}, {%fd4,%fd5};");
+    first(
+        "mma.sync.aligned.m8n8k4.row.col.f64.f64.f64.f64 {%fd0,%fd1}, {%fd2}, {%fd3}, {%fd4,%fd5};",
+    );
     first("movmatrix.sync.aligned.m8n8.trans.b16 %r0, %r1;");
 }
 

@@ -4,7 +4,6 @@ mod decode;
 mod hopper;
 mod matrix;
 mod mma;
-mod timing;
 mod tma;
 mod warp;
 mod wgmma;
