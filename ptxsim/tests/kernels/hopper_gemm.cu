@@ -49,7 +49,6 @@ extern "C" __global__ void __launch_bounds__(384)
 #endif
             for (int i = 0; i < steps; i++) {
                 const int s = i % STAGES;
-                const uint32_t stage = tiles + s * STAGE_BYTES;
 #ifndef BUG_NO_EMPTY_WAIT
                 barrier_wait(empty + 8 * s, (i / STAGES & 1) ^ 1); // FAULT BUG_NO_EXPECT Deadlock
 #endif
@@ -57,6 +56,7 @@ extern "C" __global__ void __launch_bounds__(384)
 #ifndef BUG_NO_EXPECT
                 barrier_expect(full + 8 * s, STAGE_BYTES);
 #endif
+                const uint32_t stage = tiles + s * STAGE_BYTES;
                 load_box(stage, &map_a, full + 8 * s, i * STEP, row0); // FAULT BUG_NO_EMPTY_WAIT InFlight, BUG_EARLY_RELEASE OverwriteRace
                 load_box(stage + A_BYTES, &map_b, full + 8 * s, i * STEP, column0);
 #else
