@@ -136,10 +136,10 @@ extern "C" __global__ void __cluster_dims__(2, 1, 1) both(const uint32_t *from, 
             barrier_wait(empty, round & 1 ^ 1);
 #endif
             barrier_expect(full, 256);
-            asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes" // FAULT BUG_NO_EMPTY_WAIT OverwriteRace
+            asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes"
                          ".multicast::cluster [%0], [%1], 128, [%2], %3;" ::"r"(
                              shared_address(tile) + rank * 128),
-                         "l"(from + round * 64 + rank * 32), "r"(full), "h"(uint16_t(3))
+                         "l"(from + round * 64 + rank * 32), "r"(full), "h"(uint16_t(3)) // FAULT BUG_NO_EMPTY_WAIT WriteRace
                          : "memory");
         }
         __syncwarp();
@@ -266,7 +266,7 @@ extern "C" __global__ void ring(const uint4 *from, uint4 *out, int rounds) {
 #ifndef BUG_NO_FULL_WAIT
             barrier_wait(full + 8 * s, i >> 1 & 1);
 #endif
-            out[i * 32 + lane] = stages[s][lane ^ 1]; // FAULT BUG_NO_FULL_WAIT InFlight
+            out[i * 32 + lane] = stages[s][lane ^ 1]; // FAULT BUG_NO_FULL_WAIT InFlight|ReadRace|Uninitialised
             barrier_arrive(empty + 8 * s);
         }
     }

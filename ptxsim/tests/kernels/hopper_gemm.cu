@@ -4,8 +4,9 @@
 // consumers are done with them). Each macro plants the bug it is named after; the line that shall
 // be blamed says so at its end, with the kind of fault.
 //
-// Without TENSOR_COPIES the threads of the producer store the tiles themselves, which makes a
-// fence between the proxies necessary.
+// With OVERLAPPED the products of a step go on while the next one starts. Without TENSOR_COPIES the
+// threads of the producer store the tiles themselves, which makes a fence between the proxies
+// necessary.
 
 #include "hopper.cuh"
 
@@ -57,7 +58,7 @@ extern "C" __global__ void __launch_bounds__(384)
                 barrier_expect(full + 8 * s, STAGE_BYTES);
 #endif
                 const uint32_t stage = tiles + s * STAGE_BYTES;
-                load_box(stage, &map_a, full + 8 * s, i * STEP, row0); // FAULT BUG_NO_EMPTY_WAIT InFlight, BUG_EARLY_RELEASE OverwriteRace
+                load_box(stage, &map_a, full + 8 * s, i * STEP, row0); // FAULT BUG_NO_EMPTY_WAIT InFlight|OverwriteRace, BUG_EARLY_RELEASE OverwriteRace
                 load_box(stage + A_BYTES, &map_b, full + 8 * s, i * STEP, column0);
 #else
                 const size_t pitch = size_t(k) * 2;
@@ -97,15 +98,25 @@ extern "C" __global__ void __launch_bounds__(384)
 #endif
 #pragma unroll
         for (int part = 0; part < STEP / 16; part++) {
-            wgmma64(d, at_a + part * ALONG_K, at_b + part * ALONG_K, 1); // FAULT BUG_NO_FULL_WAIT InFlight, BUG_NO_PROXY_FENCE MissingProxyFence, BUG_NO_WGMMA_FENCE WgmmaFence
+            wgmma64(d, at_a + part * ALONG_K, at_b + part * ALONG_K, 1); // FAULT BUG_NO_FULL_WAIT InFlight|ReadRace|Uninitialised, BUG_NO_PROXY_FENCE MissingProxyFence, BUG_NO_WGMMA_FENCE WgmmaFence
         }
         wgmma_commit();
+#if defined(OVERLAPPED) && !defined(BUG_EARLY_RELEASE)
+        // The products of this step may go on: only the step before is done with its stage.
+        wgmma_wait<1>();
+        if (thread == 0 && i > 0) {
+            barrier_arrive(empty + 8 * ((i - 1) % STAGES));
+        }
+        continue;
+#endif
 #ifdef BUG_EARLY_RELEASE
         if (thread == 0) {
             barrier_arrive(empty + 8 * s);
         }
 #endif
-#ifdef BUG_NO_WGMMA_WAIT
+#ifdef OVERLAPPED
+        wgmma_wait<1>();
+#elif defined(BUG_NO_WGMMA_WAIT)
         if (i + 1 < steps) {
             wgmma_wait<0>();
         }
@@ -118,6 +129,9 @@ extern "C" __global__ void __launch_bounds__(384)
         }
 #endif
     }
+#ifdef OVERLAPPED
+    wgmma_wait<0>();
+#endif
     const int row = row0 + (group - 1) * 64 + (thread >> 5) * 16 + (thread >> 2 & 7);
 #pragma unroll
     for (int i = 0; i < 32; i += 2) {

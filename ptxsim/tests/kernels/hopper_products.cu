@@ -40,7 +40,7 @@ extern "C" __global__ void __launch_bounds__(128)
     }
     float d[32];
     wgmma_fence();
-    asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %37, 0;\n" // FAULT BUG_CHANGES_A AccumulatorInFlight
+    asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %37, 0;\n"
                  "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 " D32
                  ", {%32, %33, %34, %35}, %36, p, 1, 1, 0;\n"
 #ifdef BUG_CHANGES_A
@@ -49,7 +49,7 @@ extern "C" __global__ void __launch_bounds__(128)
                  "}"
                  : ROW8(d, 0), ROW8(d, 8), ROW8(d, 16), ROW8(d, 24), "+r"(r[0]), "+r"(r[1]),
                    "+r"(r[2]), "+r"(r[3])
-                 : "l"(plain_descriptor(tile)), "r"(0));
+                 : "l"(plain_descriptor(tile)), "r"(0)); // FAULT BUG_CHANGES_A AccumulatorInFlight
     wgmma_commit();
     wgmma_wait<0>();
     write_out(c, d);
@@ -142,7 +142,7 @@ extern "C" __global__ void __launch_bounds__(128)
     float d[32];
     wgmma_fence();
     const uint64_t both = descriptor_128(shared_address(tile));
-    wgmma64(d, both, both, 0); // FAULT BUG_ONE_WARP_WAITS ReadRace
+    wgmma64(d, both, both, 0); // FAULT BUG_ONE_WARP_WAITS ReadRace|InFlight|Uninitialised
     wgmma_commit();
     wgmma_wait<0>();
     write_out(c, d);
