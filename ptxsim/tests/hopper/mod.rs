@@ -55,19 +55,20 @@ impl Bench {
         report
     }
 
-    /// Whether a report holds a fault that the source announces: at its line stands
-    /// `// FAULT name kinds`, where bugs are separated by commas and kinds by `|`.
+    /// Whether a report holds a fault that the source announces: at the end of its line, or on
+    /// lines of their own above it, stands `// FAULT name kinds`, with `|` between kinds.
     pub fn announced(&self, report: &Report, name: &str) -> bool {
-        let entries = |line: u32| {
-            let text = self.source.lines().nth(line.saturating_sub(1) as usize).unwrap_or_default();
-            text.split_once("// FAULT ").map_or("", |(_, entries)| entries).split(", ")
+        let lines: Vec<&str> = self.source.lines().collect();
+        let alone = |line: &&&str| line.trim_start().starts_with("// FAULT ");
+        let announces = |line: u32, kind: &str| {
+            let at = (line as usize).saturating_sub(1).min(lines.len() - 1);
+            let above = lines[..at].iter().rev().take_while(alone);
+            above.chain([&lines[at]]).any(|text| {
+                let entry = text.split_once("// FAULT ").and_then(|(_, e)| e.split_once(' '));
+                entry.is_some_and(|(bug, kinds)| bug == name && kinds.split('|').any(|k| k == kind))
+            })
         };
-        report.faults.iter().any(|fault| {
-            let kind = format!("{:?}", fault.kind());
-            entries(fault.line())
-                .filter_map(|entry| entry.split_once(' '))
-                .any(|(bug, kinds)| bug == name && kinds.split('|').any(|k| k == kind))
-        })
+        report.faults.iter().any(|f| announces(f.line(), &format!("{:?}", f.kind())))
     }
 
     /// Runs 20 seeds; with how many of them the bug of that name is found as announced.

@@ -50,8 +50,8 @@ __device__ __forceinline__ void load_box(uint32_t to, const TensorMap *map, uint
 }
 
 __device__ __forceinline__ void store_box(const TensorMap *map, uint32_t from, int x, int y) {
-    asm volatile("cp.async.bulk.tensor.2d.global.shared::cta.bulk_group [%0, {%2, %3}], [%1];" ::"l"(
-                     map),
+    asm volatile("cp.async.bulk.tensor.2d.global.shared::cta.bulk_group "
+                 "[%0, {%2, %3}], [%1];" ::"l"(map),
                  "r"(from), "r"(x), "r"(y)
                  : "memory");
 }

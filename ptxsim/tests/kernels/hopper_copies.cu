@@ -58,7 +58,9 @@ extern "C" __global__ void through(const __grid_constant__ TensorMap from,
     __syncwarp();
 #endif
     if (threadIdx.x == 0) {
-        store_box(&to, here, x, y); // FAULT BUG_NO_PROXY_FENCE MissingProxyFence, BUG_NO_WARP_SYNC ReadRace
+        // FAULT BUG_NO_PROXY_FENCE MissingProxyFence
+        // FAULT BUG_NO_WARP_SYNC ReadRace
+        store_box(&to, here, x, y);
         bulk_commit();
 #ifdef BUG_EARLY_REUSE
         tile[0] = 0; // FAULT BUG_EARLY_REUSE OverwriteRace
@@ -139,7 +141,8 @@ extern "C" __global__ void __cluster_dims__(2, 1, 1) both(const uint32_t *from, 
             asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes"
                          ".multicast::cluster [%0], [%1], 128, [%2], %3;" ::"r"(
                              shared_address(tile) + rank * 128),
-                         "l"(from + round * 64 + rank * 32), "r"(full), "h"(uint16_t(3)) // FAULT BUG_NO_EMPTY_WAIT WriteRace
+                         // FAULT BUG_NO_EMPTY_WAIT WriteRace
+                         "l"(from + round * 64 + rank * 32), "r"(full), "h"(uint16_t(3))
                          : "memory");
         }
         __syncwarp();
@@ -266,7 +269,8 @@ extern "C" __global__ void ring(const uint4 *from, uint4 *out, int rounds) {
 #ifndef BUG_NO_FULL_WAIT
             barrier_wait(full + 8 * s, i >> 1 & 1);
 #endif
-            out[i * 32 + lane] = stages[s][lane ^ 1]; // FAULT BUG_NO_FULL_WAIT InFlight|ReadRace|Uninitialised
+            // FAULT BUG_NO_FULL_WAIT InFlight|ReadRace|Uninitialised
+            out[i * 32 + lane] = stages[s][lane ^ 1];
             barrier_arrive(empty + 8 * s);
         }
     }

@@ -58,7 +58,9 @@ extern "C" __global__ void __launch_bounds__(384)
                 barrier_expect(full + 8 * s, STAGE_BYTES);
 #endif
                 const uint32_t stage = tiles + s * STAGE_BYTES;
-                load_box(stage, &map_a, full + 8 * s, i * STEP, row0); // FAULT BUG_NO_EMPTY_WAIT InFlight|OverwriteRace, BUG_EARLY_RELEASE OverwriteRace
+                // FAULT BUG_NO_EMPTY_WAIT InFlight|OverwriteRace
+                // FAULT BUG_EARLY_RELEASE OverwriteRace
+                load_box(stage, &map_a, full + 8 * s, i * STEP, row0);
                 load_box(stage + A_BYTES, &map_b, full + 8 * s, i * STEP, column0);
 #else
                 const size_t pitch = size_t(k) * 2;
@@ -98,7 +100,10 @@ extern "C" __global__ void __launch_bounds__(384)
 #endif
 #pragma unroll
         for (int part = 0; part < STEP / 16; part++) {
-            wgmma64(d, at_a + part * ALONG_K, at_b + part * ALONG_K, 1); // FAULT BUG_NO_FULL_WAIT InFlight|ReadRace|Uninitialised, BUG_NO_PROXY_FENCE MissingProxyFence, BUG_NO_WGMMA_FENCE WgmmaFence
+            // FAULT BUG_NO_FULL_WAIT InFlight|ReadRace|Uninitialised
+            // FAULT BUG_NO_PROXY_FENCE MissingProxyFence
+            // FAULT BUG_NO_WGMMA_FENCE WgmmaFence
+            wgmma64(d, at_a + part * ALONG_K, at_b + part * ALONG_K, 1);
         }
         wgmma_commit();
 #if defined(OVERLAPPED) && !defined(BUG_EARLY_RELEASE)

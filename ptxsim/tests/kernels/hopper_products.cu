@@ -79,7 +79,8 @@ extern "C" __global__ void __launch_bounds__(128)
     write_out(c, d);
 }
 
-extern "C" __global__ void __launch_bounds__(128) eight_bits(const char *a, const char *b, float *c) {
+extern "C" __global__ void __launch_bounds__(128)
+    eight_bits(const char *a, const char *b, float *c) {
     __shared__ __align__(128) char tiles[4096];
     arrange(tiles, a);
     arrange(tiles + 2048, b);
