@@ -79,6 +79,8 @@ const WORDS: usize = 4;
 /// only a part of it.
 #[derive(Default)]
 pub struct Shadow {
+    /// First the first words of all rows, then all second words, and so on: while rows have one
+    /// record each, those lie close together.
     words: Vec<Word>,
     /// By row: each word has a record of its own.
     fine: Vec<bool>,
@@ -136,6 +138,12 @@ impl Shadow {
         self.words.len() * size_of::<Word>() + self.fine.len() + 2 * sets
     }
 
+    /// Where the word of that number is kept.
+    #[inline(always)]
+    fn place(&self, index: usize) -> usize {
+        index % WORDS * self.fine.len() + index / WORDS
+    }
+
     /// Records a read of `bytes` bytes at `offset`; both within the memory. The first conflict.
     #[inline]
     pub fn read(&mut self, offset: usize, bytes: usize, actor: &Actor<'_>) -> Option<Conflict> {
@@ -153,7 +161,8 @@ impl Shadow {
 
     #[inline(always)]
     fn read_word(&mut self, index: usize, mask: u8, actor: &Actor<'_>) -> Option<Conflict> {
-        let word = &mut self.words[index];
+        let place = self.place(index);
+        let word = &mut self.words[place];
         let conflict = word.read_conflict(mask, actor);
         if !word.note_read(mask, actor) {
             self.overflow(index, mask, actor);
@@ -164,7 +173,7 @@ impl Shadow {
     /// The last write to the row of 16 bytes at `offset`, or to its first word.
     #[inline(always)]
     pub fn writer(&self, offset: usize) -> Access {
-        self.words[offset / ROW * WORDS].write
+        self.words[offset / ROW].write
     }
 
     /// Records a write, which conflicts with earlier writes and reads that nothing orders before.
@@ -177,7 +186,8 @@ impl Shadow {
         for (index, mask) in pieces(offset, bytes) {
             self.refine(index / WORDS);
             let conflict = self.write_conflict(index, mask, actor);
-            self.words[index].note_write(mask, actor);
+            let place = self.place(index);
+            self.words[place].note_write(mask, actor);
             found = found.or(conflict);
         }
         found
@@ -193,13 +203,13 @@ impl Shadow {
         } else {
             self.write_conflict(first, 15, actor)
         };
-        self.words[first].note_write(15, actor);
+        self.words[row].note_write(15, actor);
         conflict
     }
 
     #[inline(always)]
     fn write_conflict(&self, index: usize, mask: u8, actor: &Actor<'_>) -> Option<Conflict> {
-        let word = &self.words[index];
+        let word = &self.words[self.place(index)];
         let conflict = word.write_conflict(mask, actor);
         if word.more != 0 && conflict.is_none() {
             return self.set_conflict(word.more, mask, actor);
@@ -212,9 +222,10 @@ impl Shadow {
     fn refine(&mut self, row: usize) {
         if !self.fine[row] {
             self.fine[row] = true;
-            let first = row * WORDS;
-            let word = self.words[first];
-            self.words[first + 1..first + WORDS].fill(word);
+            let rows = self.fine.len();
+            for word in 1..WORDS {
+                self.words[word * rows + row] = self.words[row];
+            }
         }
     }
 
@@ -251,11 +262,12 @@ impl Shadow {
     #[inline]
     fn each(&mut self, offset: usize, bytes: usize, change: impl Fn(&mut Word)) {
         if offset.is_multiple_of(ROW) && bytes == ROW && !self.fine[offset / ROW] {
-            return change(&mut self.words[offset / ROW * WORDS]);
+            return change(&mut self.words[offset / ROW]);
         }
         for (index, _) in pieces(offset, bytes) {
             self.refine(index / WORDS);
-            change(&mut self.words[index]);
+            let place = self.place(index);
+            change(&mut self.words[place]);
         }
     }
 
@@ -263,7 +275,8 @@ impl Shadow {
     /// that the same warps have read share.
     #[cold]
     fn overflow(&mut self, index: usize, mask: u8, actor: &Actor<'_>) {
-        let word = &mut self.words[index];
+        let place = self.place(index);
+        let word = &mut self.words[place];
         let mut old = word.read[1];
         if old.lane < 32 {
             old.lane = MANY;
@@ -285,7 +298,8 @@ impl Shadow {
                 set
             }
         };
-        let word = &mut self.words[index];
+        let place = self.place(index);
+        let word = &mut self.words[place];
         word.more = set;
         word.read[1] = actor.access;
         word.bytes[1] = mask;
