@@ -5,6 +5,7 @@ mod bugs;
 mod cli;
 mod common;
 mod decoder;
+mod hopper;
 mod hostile;
 mod library;
 mod model;

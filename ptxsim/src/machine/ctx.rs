@@ -205,7 +205,7 @@ impl Ctx<'_, '_> {
 
 impl World<'_> {
     /// Who made an access to device memory, in words.
-    fn describe(&self, team: &Team, by: &GlobalAccess) -> Accessor {
+    pub(crate) fn describe(&self, team: &Team, by: &GlobalAccess) -> Accessor {
         let grid = self.grids.iter().rev().find(|g| g.first_team <= by.team);
         let Some(grid) = grid else {
             return Accessor::unknown();

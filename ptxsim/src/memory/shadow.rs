@@ -170,6 +170,12 @@ impl Shadow {
         conflict
     }
 
+    /// The last write to the row of 16 bytes at `offset`, or to its first word.
+    #[inline(always)]
+    pub fn writer(&self, offset: usize) -> Access {
+        self.rows[offset / ROW].write
+    }
+
     /// Records a write, which conflicts with earlier writes and reads that nothing orders before.
     #[inline]
     pub fn write(&mut self, offset: usize, bytes: usize, actor: &Actor<'_>) -> Option<Conflict> {
