@@ -111,7 +111,7 @@ fn integer_intrinsics() {
             a.leading_zeros(),
             a.count_ones(),
             if a == 0 { 0 } else { a.trailing_zeros() + 1 },
-            (a as u64 * b as u64 >> 32) as u32,
+            ((a as u64 * b as u64) >> 32) as u32,
             bytes[5] | bytes[1] << 8 | bytes[7] << 16 | bytes[3] << 24,
             b << 13 | a >> 19,
             dot.wrapping_add(7),
@@ -120,7 +120,7 @@ fn integer_intrinsics() {
             (a as i32).abs_diff(b as i32).wrapping_add(5),
             ((a as u64).wrapping_mul(12_345_678_901) / b as u64) as u32,
             ((a as i32 as i64 + b as i32 as i64) >> 1) as u32,
-            (a as i32 as i64 * b as i32 as i64 >> 32) as u32,
+            ((a as i32 as i64 * b as i32 as i64) >> 32) as u32,
         ];
         for (f, want) in want.iter().enumerate() {
             assert_eq!(got[f * N + i], *want, "function {f} of {a:#x} and {b:#x}");
