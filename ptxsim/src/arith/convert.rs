@@ -8,63 +8,9 @@
 use super::exact::{self, narrow};
 use super::float32;
 use super::formats::{self, Number};
-use super::rows::{Brain, Dest, Float, Half, Lane, row};
+use super::rows::{Brain, Dest, Float, Half, Int, Lane, row};
 use super::simd;
 use crate::isa::{Inst, Registers, TableRow};
-
-/// An integer type.
-trait Int: Copy + Lane + Dest {
-    const MIN: i128;
-    const MAX: i128;
-    const BITS: u32;
-    fn to_i64(self) -> i64;
-    /// As wide as needed: the bits of a u64 above the range of an i64 too.
-    fn exact(self) -> i128;
-    fn wrap(bits: i64) -> Self;
-    fn from_f64(x: f64) -> Self;
-    fn from_f32(x: f32) -> Self;
-    fn to_f32(self) -> f32;
-    fn to_f64(self) -> f64;
-}
-
-macro_rules! int {
-    ($($type:ident)*) => {$(
-        impl Int for $type {
-            const MIN: i128 = $type::MIN as i128;
-            const MAX: i128 = $type::MAX as i128;
-            const BITS: u32 = $type::BITS;
-            #[inline(always)]
-            fn to_i64(self) -> i64 {
-                self as i64
-            }
-            #[inline(always)]
-            fn exact(self) -> i128 {
-                self as i128
-            }
-            #[inline(always)]
-            fn wrap(bits: i64) -> $type {
-                bits as $type
-            }
-            #[inline(always)]
-            fn from_f64(x: f64) -> $type {
-                x as $type
-            }
-            #[inline(always)]
-            fn from_f32(x: f32) -> $type {
-                x as $type
-            }
-            #[inline(always)]
-            fn to_f32(self) -> f32 {
-                self as f32
-            }
-            #[inline(always)]
-            fn to_f64(self) -> f64 {
-                self as f64
-            }
-        }
-    )*};
-}
-int!(u8 i8 u16 i16 u32 i32 u64 i64);
 
 /// `d = f(a)`, with wider vectors where the processor has them if `WIDE`.
 #[inline(always)]

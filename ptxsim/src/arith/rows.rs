@@ -128,6 +128,69 @@ float! {
     f64, F64, |x| x, f64::from_bits, f64::to_bits;
 }
 
+/// An integer type.
+pub trait Int: Copy + Lane + Dest {
+    /// The least.
+    const MIN: i128;
+    /// The largest.
+    const MAX: i128;
+    /// How wide it is.
+    const BITS: u32;
+    /// Extended, or the bits of a u64.
+    fn to_i64(self) -> i64;
+    /// As wide as needed: the bits of a u64 above the range of an i64 too.
+    fn exact(self) -> i128;
+    /// The low bits.
+    fn wrap(bits: i64) -> Self;
+    /// Cut off to the nearest that fits; 0 of a NaN.
+    fn from_f64(x: f64) -> Self;
+    /// As `from_f64`.
+    fn from_f32(x: f32) -> Self;
+    /// The nearest.
+    fn to_f32(self) -> f32;
+    /// The nearest.
+    fn to_f64(self) -> f64;
+}
+
+macro_rules! int {
+    ($($type:ident)*) => {$(
+        impl Int for $type {
+            const MIN: i128 = $type::MIN as i128;
+            const MAX: i128 = $type::MAX as i128;
+            const BITS: u32 = $type::BITS;
+            #[inline(always)]
+            fn to_i64(self) -> i64 {
+                self as i64
+            }
+            #[inline(always)]
+            fn exact(self) -> i128 {
+                self as i128
+            }
+            #[inline(always)]
+            fn wrap(bits: i64) -> $type {
+                bits as $type
+            }
+            #[inline(always)]
+            fn from_f64(x: f64) -> $type {
+                x as $type
+            }
+            #[inline(always)]
+            fn from_f32(x: f32) -> $type {
+                x as $type
+            }
+            #[inline(always)]
+            fn to_f32(self) -> f32 {
+                self as f32
+            }
+            #[inline(always)]
+            fn to_f64(self) -> f64 {
+                self as f64
+            }
+        }
+    )*};
+}
+int!(u8 i8 u16 i16 u32 i32 u64 i64);
+
 impl Lane for bool {
     type Row = u32;
     #[inline(always)]
