@@ -2,8 +2,8 @@
 //! "Asynchronous warpgroup level matrix instructions").
 //!
 //! A product is one operation of four warps. Each warp works out its own 16 rows as soon as it
-//! comes to the instruction; until it has waited, its registers are marked ([`super::accumulators`])
-//! and what the product reads in shared memory counts as being read by the *warpgroup's* agent, at
+//! comes to the instruction; until it has waited, its registers are marked
+//! ([`super::accumulators`]) and what the product reads in shared memory counts as being read by the *warpgroup's* agent, at
 //! a clock that is the product's number. Who has not learnt that number, by waiting or from
 //! somebody who has, may not overwrite the operands.
 //!
