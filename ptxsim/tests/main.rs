@@ -8,4 +8,5 @@ mod decoder;
 mod hostile;
 mod model;
 mod parser;
+mod probes;
 mod tensor;

@@ -1,0 +1,1 @@
+//! ptxas takes every probe.
