@@ -10,6 +10,9 @@ mod table;
 
 pub use golden::Golden;
 
+use std::collections::HashSet;
+use std::sync::OnceLock;
+
 /// What stands before the entries of a module.
 pub const HEADER: &str = ".version 8.7\n.target sm_90a\n.address_size 64\n\n";
 
@@ -101,9 +104,14 @@ impl Probe {
 }
 
 /// All probes, in a fixed order.
-pub fn all() -> Vec<Probe> {
+pub fn all() -> &'static [Probe] {
+    static ALL: OnceLock<Vec<Probe>> = OnceLock::new();
+    ALL.get_or_init(make)
+}
+
+fn make() -> Vec<Probe> {
     let mut out = table::probes();
-    let mut names = std::collections::HashSet::new();
+    let mut names = HashSet::new();
     for (number, probe) in out.iter_mut().enumerate() {
         let entry = format!("probe_{number}");
         probe.text = probe.text.replace("@ENTRY@", &entry);
@@ -119,9 +127,9 @@ pub fn all() -> Vec<Probe> {
 fn probes_agree_with_their_models() {
     let probes = all();
     if let Some(folder) = std::env::var_os("PTXSIM_PROBES_OUT") {
-        export::write(&probes, folder.as_ref());
+        export::write(probes, folder.as_ref());
     }
-    let problems = run::run(&probes);
+    let problems = run::run(probes);
     let count = problems.len();
     assert!(problems.is_empty(), "{count} disagree:\n{}", problems.join("\n"));
 }
@@ -129,12 +137,12 @@ fn probes_agree_with_their_models() {
 /// Every opcode of every table has a probe.
 #[test]
 fn every_opcode_is_probed() {
-    let probed: std::collections::HashSet<(String, String)> =
-        all().into_iter().map(|p| (p.opcode, p.operands)).collect();
+    let probed: HashSet<(&str, &str)> =
+        all().iter().map(|p| (p.opcode.as_str(), p.operands.as_str())).collect();
     let mut missing = Vec::new();
     for row in ptxsim::decode::table::TABLES.iter().copied().flatten().copied().flatten() {
         for opcode in ptxsim::decode::table::expand(row.pattern) {
-            if !probed.contains(&(opcode.clone(), row.operands.to_owned())) {
+            if !probed.contains(&(opcode.as_str(), row.operands)) {
                 missing.push(format!("{opcode} {}", row.operands));
             }
         }
