@@ -9,4 +9,5 @@ mod hostile;
 mod model;
 mod parser;
 mod probes;
+mod readme;
 mod tensor;

@@ -52,5 +52,10 @@ fn param(param: &Param, inputs: &mut Vec<u8>) -> String {
         }
         Param::Out(bytes) => format!("{{\"out\": {bytes}}}"),
         Param::Word(word) => format!("{{\"u32\": {word}}}"),
+        Param::Bytes(data) => {
+            let at = inputs.len();
+            inputs.extend(data);
+            format!("{{\"bytes\": [{at}, {}]}}", data.len())
+        }
     }
 }

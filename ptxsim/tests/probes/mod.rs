@@ -2,11 +2,19 @@
 //! patterns and random inputs, its results compared with a slow model of the instruction. The
 //! same kernels run on a GPU (tools/golden.py), whose results are kept in ptxsim/golden.
 
+mod agents;
+mod atomics;
+mod control;
 mod export;
 mod golden;
+mod matrix;
+mod memory;
+mod pick;
 mod ptxas;
 mod run;
 mod table;
+mod warp;
+mod write;
 
 pub use golden::Golden;
 
@@ -26,6 +34,8 @@ pub enum Param {
     Out(usize),
     /// A 32-bit number.
     Word(u32),
+    /// A struct, aligned to its size.
+    Bytes([u8; 16]),
 }
 
 /// Says what is wrong with the results, one line each; nothing if all is well.
@@ -89,6 +99,7 @@ impl Probe {
                 Param::In(data) | Param::InOut(data) => take(data),
                 Param::Out(bytes) => take(&bytes.to_le_bytes()),
                 Param::Word(word) => take(&word.to_le_bytes()),
+                Param::Bytes(bytes) => take(bytes),
             }
         }
         take(format!("{:?} {:?} {:?}", self.grid, self.block, self.keep).as_bytes());
@@ -111,6 +122,13 @@ pub fn all() -> &'static [Probe] {
 
 fn make() -> Vec<Probe> {
     let mut out = table::probes();
+    out.extend(warp::probes());
+    out.extend(memory::probes());
+    out.extend(atomics::probes());
+    out.extend(matrix::probes());
+    out.extend(control::probes());
+    out.extend(agents::probes());
+    out.extend(pick::probes());
     let mut names = HashSet::new();
     for (number, probe) in out.iter_mut().enumerate() {
         let entry = format!("probe_{number}");

@@ -61,6 +61,11 @@ fn one(device: &mut Device, module: ModuleId, probe: &Probe) -> Result<Vec<Vec<u
                 params.extend(word.to_le_bytes());
                 continue;
             }
+            Param::Bytes(bytes) => {
+                params.resize(params.len().next_multiple_of(16), 0);
+                params.extend(bytes);
+                continue;
+            }
         };
         let address = device.alloc(data.len() as u64).map_err(said)?;
         device.copy_in(address, data).map_err(said)?;

@@ -22,11 +22,8 @@ fn of(case: Case) -> Probe {
     let carries = probe::carries(&opcode);
     let mut random = inputs::Random(seed | 1);
     let rows = inputs::table(&case.kinds, INPUTS, seed).into_iter();
-    let given = rows.map(|s| In {
-        s,
-        imm: probe::IMMEDIATE,
-        carry: carries && random.below(2) == 1,
-    });
+    let given =
+        rows.map(|s| In { s, imm: probe::IMMEDIATE, carry: carries && random.below(2) == 1 });
     // What a GPU does where the simulator reports trouble is not defined.
     let mut given: Vec<In> =
         given.filter(|input| !matches!((case.model)(input), Want::Trouble)).collect();
@@ -107,9 +104,9 @@ fn agrees(want: Want, got: [u64; 2]) -> bool {
         Want::Near { format, value, relative, absolute } => {
             near(format, got[0], value, relative, absolute)
         }
-        Want::NearPair { format, values, relative, absolute } => (0..2).all(|k| {
-            near(format, got[0] >> (16 * k) & 0xffff, values[k], relative, absolute)
-        }),
+        Want::NearPair { format, values, relative, absolute } => {
+            (0..2).all(|k| near(format, got[0] >> (16 * k) & 0xffff, values[k], relative, absolute))
+        }
         Want::Trouble => true,
     }
 }
