@@ -133,6 +133,15 @@ fn model(op: &str, ty: &str, shared: bool, old: u64, b: u64, c: u64) -> u64 {
     }
 }
 
+/// Not finite, or a pair with a NaN.
+fn is_special(kind: Kind, x: u64) -> bool {
+    match kind {
+        Kind::Float(f) => f.is_nan(x) || f.is_infinite(x),
+        Kind::Pair(f) => f.is_nan(x & 0xffff) || f.is_nan(x >> 16 & 0xffff),
+        _ => false,
+    }
+}
+
 /// Every thread has a word of its own. What NaN comes of f64 is not stated, so there are none.
 fn numbers(name: &str, op: &str, ty: &str) -> Vec<[u64; 3]> {
     let mut random = random(name);
@@ -140,10 +149,7 @@ fn numbers(name: &str, op: &str, ty: &str) -> Vec<[u64; 3]> {
     let mut list = Vec::new();
     while list.len() < THREADS {
         let mut x = [0; 3].map(|_: u64| inputs::random(kind, &mut random));
-        let nan = |x: &u64| matches!(kind, Kind::Float(f) if f.is_nan(*x));
-        let nans = |x: &u64| matches!(kind, Kind::Pair(f) if f.is_nan(x & 0xffff) || f.is_nan(x >> 16 & 0xffff));
-        let infinite = |x: &u64| matches!(kind, Kind::Float(f) if x & !f.sign() == f.infinity());
-        if x.iter().any(|x| nan(x) || nans(x) || infinite(x)) {
+        if x.iter().any(|&x| is_special(kind, x)) {
             continue;
         }
         if op == "cas" && list.len() % 2 == 0 || op == "inc" && list.len() % 5 == 0 {

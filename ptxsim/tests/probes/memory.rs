@@ -213,7 +213,8 @@ fn windows() -> Vec<Probe> {
         let mut asks = String::from("mov.u32 %r11, 0;\n");
         for (k, other) in others {
             asks += &format!(
-                "isspacep.{other} %p0, %l34;\nselp.u32 %r12, {}, 0, %p0;\nor.b32 %r11, %r11, %r12;\n",
+                "isspacep.{other} %p0, %l34;\nselp.u32 %r12, {}, 0, %p0;\n\
+                 or.b32 %r11, %r11, %r12;\n",
                 1 << k
             );
         }
