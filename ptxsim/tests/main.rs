@@ -10,4 +10,5 @@ mod model;
 mod parser;
 mod probes;
 mod readme;
+mod report;
 mod tensor;

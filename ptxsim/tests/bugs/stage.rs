@@ -33,7 +33,7 @@ impl Stage {
     /// A buffer without contents, as the next parameter.
     pub fn output(&mut self, bytes: usize) -> u64 {
         let address = self.device.alloc(bytes as u64).unwrap();
-        while self.params.len() % 8 != 0 {
+        while !self.params.len().is_multiple_of(8) {
             self.params.push(0);
         }
         self.params.extend(address.to_le_bytes());

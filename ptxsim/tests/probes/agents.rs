@@ -29,10 +29,10 @@ fn copy(cache: &str, bytes: usize, how: &str) -> Probe {
     let data = random_bytes(&format!("{opcode}{bytes}{how}"), 16 * THREADS);
     let sizes: Vec<u32> = (0..THREADS).map(|t| (t % (bytes + 1)) as u32).collect();
     let mut wanted = vec![0xee; 16 * THREADS];
-    for thread in 0..THREADS {
+    for (thread, &size) in sizes.iter().enumerate() {
         let taken = match how {
             "" => bytes,
-            "with a size" => sizes[thread] as usize,
+            "with a size" => size as usize,
             _ => {
                 if thread % 3 == 0 {
                     0

@@ -132,7 +132,7 @@ fn structs() -> Probe {
 /// Lanes that come from both sides of a branch exchange words through shared memory.
 fn warp_barrier() -> Probe {
     let data = numbers("bar.warp");
-    let mixed = |t: usize| if t % 3 == 0 { data[t].wrapping_add(1) } else { data[t] ^ 5 };
+    let mixed = |t: usize| if t.is_multiple_of(3) { data[t].wrapping_add(1) } else { data[t] ^ 5 };
     let wanted = (0..THREADS).map(|t| mixed(t / 32 * 32 + (t + 11) % 32)).collect();
     Kernel::new("bar.warp.sync", "")
         .threads(THREADS as u32)

@@ -258,7 +258,8 @@ fn compare(form: &Form, (a, b, c): &Operands, got: &[u32]) -> Vec<String> {
             let (sum, size) =
                 terms.fold((start, start.abs()), |(sum, size), x| (sum + x, size + x.abs()));
             // A NaN is no result of finite numbers, and fails too.
-            if !((result - sum).abs() <= size * step) {
+            let error = (result - sum).abs();
+            if error.is_nan() || error > size * step {
                 wrong.push(format!("row {row} column {column}: {result}, the sum is {sum}"));
             }
         }
