@@ -164,7 +164,7 @@ fn blocks_that_share_a_word_race() {
 
 #[test]
 fn recursion_works_until_the_stack_is_full() {
-    for (depth, fits) in [(5, true), (100_000, false)] {
+    for (depth, fits) in [(5i32, true), (100_000, false)] {
         let mut stage = Stage::new("orders.cu", &[]);
         stage.scalar(depth.to_le_bytes());
         let out = stage.output(64 * 4);
