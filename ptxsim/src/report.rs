@@ -102,8 +102,11 @@ pub enum Space {
 pub struct Site {
     /// `file.cu` of the outermost caller, or nothing.
     pub file: String,
-    /// Line in that file, from 1; 0 if unknown.
+    /// Line in that file, from 1, where the code stands; 0 if unknown.
     pub line: u32,
+    /// Where that code was inlined to: the line of its outermost caller, in the same file; 0 if
+    /// it was not.
+    pub called_from: u32,
     /// Where the code was inlined from, as `file:line`, if it was.
     pub inlined: String,
     /// Line of the PTX text.
@@ -165,7 +168,7 @@ impl Fault {
         self.first.kind
     }
 
-    /// Line of the CUDA source; 0 if unknown.
+    /// Line of the CUDA source where the code stands; 0 if unknown.
     pub fn line(&self) -> u32 {
         self.first.site.line
     }
@@ -207,12 +210,14 @@ impl Site {
             let path = path.unwrap_or_default();
             path.rsplit('/').next().unwrap_or_default().to_string()
         };
-        let inlined = (place.inner != place.outer && place.inner.1 != 0)
+        let called_from = if place.own == place.outer { 0 } else { place.outer.1 };
+        let inlined = (place.inner != place.own && place.inner.1 != 0)
             .then(|| format!("{}:{}", file(place.inner.0), place.inner.1));
         let opcode = program.opcode.get(pc as usize).and_then(|&o| program.opcodes.get(o as usize));
         Site {
             file: file(place.outer.0),
-            line: place.outer.1,
+            line: place.own.1,
+            called_from,
             inlined: inlined.unwrap_or_default(),
             ptx_line: place.ptx_line,
             opcode: opcode.cloned().unwrap_or_default(),
@@ -240,8 +245,11 @@ impl fmt::Display for Site {
         } else {
             write!(f, "PTX line {}", self.ptx_line)?;
         }
-        if !self.inlined.is_empty() {
-            write!(f, " (inlined from {})", self.inlined)?;
+        match (self.called_from, self.inlined.as_str()) {
+            (0, "") => {}
+            (0, from) => write!(f, " (inlined from {from})")?,
+            (line, "") => write!(f, " (called from line {line})")?,
+            (line, from) => write!(f, " (called from line {line}, inlined from {from})")?,
         }
         write!(f, " {}", self.opcode)
     }

@@ -71,7 +71,8 @@ fn headers(folder: &Path) -> Vec<(PathBuf, String)> {
     found.into_iter().map(|path| (path.clone(), read(&path))).collect()
 }
 
-fn target() -> PathBuf {
+/// Where cargo builds.
+pub fn target() -> PathBuf {
     env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
 }
 
@@ -80,7 +81,7 @@ fn modified(nvcc: &Path) -> Option<std::time::SystemTime> {
 }
 
 /// The first nvcc there is, searched as build.rs does.
-fn nvcc() -> PathBuf {
+pub fn nvcc() -> PathBuf {
     if let Some(nvcc) = env::var_os("NVCC").filter(|value| !value.is_empty()) {
         return nvcc.into();
     }

@@ -10,4 +10,7 @@ mod hostile;
 mod library;
 mod model;
 mod parser;
+mod probes;
+mod readme;
+mod report;
 mod tensor;

@@ -187,7 +187,8 @@ fn arrive(ctx: &mut Ctx<'_, '_>, inst: &Inst, lane: usize, at: u64) {
     let (rank, offset) = ctx.locate_shared(at);
     pass(ctx.team, rank, offset);
     if inst.target & op::STATE != 0 {
-        ctx.registers.r64[inst.d[0] as usize][lane] = state(phase, pending);
+        // The state is that from before the arrival, the count with it.
+        ctx.registers.r64[inst.d[0] as usize][lane] = state(phase, pending + n as i64);
     }
 }
 

@@ -5,7 +5,7 @@ use super::ctx::{Ctx, World};
 use super::run::empty_registers;
 use super::state::{Block, Frame, Shared, Team, Wait, Warp};
 use crate::decode::{Constant, Special};
-use crate::isa::{LOCAL_WINDOW, PARAM_WINDOW, Registers};
+use crate::isa::{PARAM_WINDOW, Registers};
 use crate::memory::clock::{Agents, Clock};
 use crate::memory::shadow::Shadow;
 use std::collections::{BTreeMap, HashMap};
@@ -171,7 +171,8 @@ fn fill(
         Constant::Bits(bits) => bits,
         Constant::Special(s) => special(s, world, team, rank, warp as u32, lane) as u64,
         Constant::Shared(offset) => team.blocks[rank].shared.base as u64 + offset,
-        Constant::Local(offset) => LOCAL_WINDOW + local_base as u64 + offset,
+        // An address within the space; `cvta` makes a generic one of it.
+        Constant::Local(offset) => local_base as u64 + offset,
         Constant::Variable(index, offset) => {
             grid.variables[index as usize].wrapping_add_signed(offset)
         }

@@ -9,6 +9,9 @@ use crate::machine::state::Wait;
 use crate::machine::{Ctx, Flow};
 use crate::report::{FaultKind, Space};
 
+/// The NaN that every operation on f32 gives.
+const F32_NAN: u32 = 0x7fff_ffff;
+
 /// What is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -137,7 +140,10 @@ pub fn run(ctx: &mut Ctx<'_, '_>, inst: &Inst, mask: u32) -> Flow {
             space => space,
         };
         let mut word = [0u8; 8];
-        let update = |old: u64| apply(kind, ty, old, a, b);
+        let update = |old: u64| match (kind, ty, space) {
+            (Kind::Add, Type::F32, Where::Global) => add_f32_flushed(old as u32, a as u32) as u64,
+            _ => apply(kind, ty, old, a, b),
+        };
         let known = match space {
             Where::Shared => shared(ctx, lane, addresses[lane], &mut word[..bytes], fields, update),
             Where::Global => global(ctx, lane, addresses[lane], &mut word[..bytes], fields, update),
@@ -286,7 +292,14 @@ fn add(ty: Type, old: u64, a: u64) -> u64 {
 }
 
 fn add_f32(old: u32, a: u32) -> u32 {
-    (f32::from_bits(old) + f32::from_bits(a)).to_bits()
+    let sum = f32::from_bits(old) + f32::from_bits(a);
+    if sum.is_nan() { F32_NAN } else { sum.to_bits() }
+}
+
+/// In device memory, subnormal inputs and results are zeros of the same sign (PTX ISA, "atom").
+fn add_f32_flushed(old: u32, a: u32) -> u32 {
+    let flush = |x: u32| if f32::from_bits(x).is_subnormal() { x & 1 << 31 } else { x };
+    flush(add_f32(flush(old), flush(a)))
 }
 
 /// A sum of two halves rounds in f32 first, which does no harm: 24 bits are more than twice the 11

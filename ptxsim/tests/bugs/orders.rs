@@ -164,9 +164,9 @@ fn blocks_that_share_a_word_race() {
 
 #[test]
 fn recursion_works_until_the_stack_is_full() {
-    for (depth, fits) in [(5, true), (100_000, false)] {
+    for (depth, fits) in [(5i32, true), (100_000, false)] {
         let mut stage = Stage::new("orders.cu", &[]);
-        stage.scalar(i32::to_le_bytes(depth));
+        stage.scalar(depth.to_le_bytes());
         let out = stage.output(64 * 4);
         let report = stage.run(&stage.launch("recursion", [1, 1, 1], 4));
         if fits {

@@ -75,7 +75,8 @@ impl Stage {
         self.floats(address, n).iter().map(|x| x.to_bits() as i32).collect()
     }
 
-    /// Whether a fault of this kind stands at a line that says `// FAULT ... name`.
+    /// Whether a fault of this kind stands at a line that says `// FAULT ... name`, or in code that
+    /// is called there.
     pub fn blamed(&self, report: &Report, kind: FaultKind, name: &str) -> bool {
         let lines: Vec<u32> = (1..)
             .zip(self.source.lines())
@@ -86,7 +87,11 @@ impl Stage {
             .map(|(number, _)| number)
             .collect();
         assert!(!lines.is_empty(), "no line is marked with {name}");
-        report.faults.iter().any(|f| f.kind() == kind && lines.contains(&f.line()))
+        report.faults.iter().any(|fault| {
+            let site = &fault.first.site;
+            let marked = lines.contains(&site.line) || lines.contains(&site.called_from);
+            fault.kind() == kind && marked
+        })
     }
 }
 

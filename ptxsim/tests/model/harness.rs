@@ -109,7 +109,8 @@ fn same_file(a: char, b: char) -> bool {
     a == b || (matches!(a, 'h' | 'r') && matches!(b, 'h' | 'r'))
 }
 
-fn near(format: Format, got: u64, value: f64, relative: f64, absolute: f64) -> bool {
+/// Whether a result is within an error of a value.
+pub fn near(format: Format, got: u64, value: f64, relative: f64, absolute: f64) -> bool {
     let got = format.value(got);
     if value.is_nan() || got.is_nan() {
         return value.is_nan() && got.is_nan();

@@ -337,13 +337,6 @@ fn addresses(out: &mut Vec<Case>) {
         out.push(Case::new(format!("cvta.to.{space}.u64"), "l=l", &[Kind::Address], move |x| {
             Want::Bits(if window == 0 { x.s[0] } else { x.s[0] % (1 << 56) })
         }));
-        if matches!(space, "global" | "const" | "shared" | "local") {
-            for to in ["", ".to"] {
-                out.push(Case::new(format!("cvta{to}.{space}.u32"), "r=r", &offset, |x| {
-                    Want::Bits(x.s[0])
-                }));
-            }
-        }
         out.push(Case::new(format!("isspacep.{space}"), "p=l", &[Kind::Address], move |x| {
             let [top, .., rank, _, _, _] = x.s[0].to_be_bytes();
             let own = rank == 0;

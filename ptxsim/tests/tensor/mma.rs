@@ -48,7 +48,7 @@ fn place_b(form: &Form, lane: usize, i: usize) -> (usize, usize) {
 }
 
 /// The same of C and D.
-fn place_c(lane: usize, i: usize) -> (usize, usize) {
+pub fn place_c(lane: usize, i: usize) -> (usize, usize) {
     (if i < 2 { lane >> 2 } else { (lane >> 2) + 8 }, lane % 4 * 2 + (i & 1))
 }
 
@@ -73,7 +73,7 @@ fn bits(kind: Element, registers: &[Row32], lane: usize, i: usize) -> u32 {
 }
 
 /// A (16 rows) and B (by k) as the formulas have them.
-fn matrices(form: &Form, a: &[Row32; 4], b: &[Row32; 2]) -> (Vec<Vec<f32>>, Vec<Vec<f32>>) {
+pub fn matrices(form: &Form, a: &[Row32; 4], b: &[Row32; 2]) -> (Vec<Vec<f32>>, Vec<Vec<f32>>) {
     let k = form.k();
     let (mut rows, mut columns) = (vec![vec![0.0; k]; 16], vec![vec![0.0; 8]; k]);
     for lane in 0..32 {
@@ -94,7 +94,7 @@ fn canonical(x: f32) -> u32 {
 }
 
 /// D by the formulas, in plain arithmetic.
-fn expected(form: &Form, a: &[Row32; 4], b: &[Row32; 2], c: &[Row32; 4]) -> [Row32; 4] {
+pub fn expected(form: &Form, a: &[Row32; 4], b: &[Row32; 2], c: &[Row32; 4]) -> [Row32; 4] {
     let (rows, columns) = matrices(form, a, b);
     let mut d = [[0; 32]; 4];
     for lane in 0..32 {

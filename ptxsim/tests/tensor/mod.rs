@@ -3,7 +3,7 @@
 mod decode;
 mod hopper;
 mod matrix;
-mod mma;
+pub mod mma;
 mod tma;
 mod warp;
 mod wgmma;
