@@ -68,7 +68,11 @@ impl Bench {
                 entry.is_some_and(|(bug, kinds)| bug == name && kinds.split('|').any(|k| k == kind))
             })
         };
-        report.faults.iter().any(|f| announces(f.line(), &format!("{:?}", f.kind())))
+        report.faults.iter().any(|f| {
+            let kind = format!("{:?}", f.kind());
+            let site = &f.first.site;
+            [site.line, site.called_from].iter().any(|line| announces(*line, &kind))
+        })
     }
 
     /// Runs 20 seeds; with how many of them the bug of that name is found as announced.
