@@ -5,8 +5,9 @@
 
 use super::float32::flush;
 use super::formats;
-use super::rows::{Brain, Dest, Half, Lane, pack, row, store_bits};
-use crate::isa::{Inst, LANES, Registers, Row32, TableRow};
+use super::rows::{BIT, Brain, Dest, Half, Lane, gather, row, store_bits};
+use super::simd;
+use crate::isa::{Inst, Registers, Row32, TableRow};
 
 const EQ: u8 = 0;
 const NE: u8 = 1;
@@ -87,13 +88,14 @@ fn half_key(bits: u16, ftz: bool) -> f32 {
 /// The comparison in every lane.
 #[inline(never)]
 fn compare<T: Key, const C: u8, const FTZ: bool>(r: &Registers, i: &Inst) -> u32 {
-    let (a, b) = (T::row(r, i.s[0]), T::row(r, i.s[1]));
-    let mut out = [false; LANES];
-    for (lane, out) in out.iter_mut().enumerate() {
-        let (a, b) = (T::get(a, lane).key::<FTZ>(), T::get(b, lane).key::<FTZ>());
-        *out = holds::<T::Key, C>(a, b);
-    }
-    pack(&out)
+    let rows = (T::row(r, i.s[0]), T::row(r, i.s[1]));
+    simd::twice(rows, bits::<T, C, FTZ>, bits::<T, C, FTZ>)
+}
+
+/// The bits of a comparison of rows.
+#[inline(always)]
+fn bits<T: Key, const C: u8, const FTZ: bool>((a, b): (&T::Row, &T::Row)) -> u32 {
+    gather(|lane| holds::<T::Key, C>(T::get(a, lane).key::<FTZ>(), T::get(b, lane).key::<FTZ>()))
 }
 
 /// The comparison of the lower halves and that of the upper ones.
@@ -102,16 +104,15 @@ fn compare2<T: Key<Row = Row32>, const C: u8, const FTZ: bool>(
     r: &Registers,
     i: &Inst,
 ) -> [u32; 2] {
-    let (a, b) = (T::row(r, i.s[0]), T::row(r, i.s[1]));
+    let rows = (T::row(r, i.s[0]), T::row(r, i.s[1]));
+    simd::twice(rows, bits2::<T, C, FTZ>, bits2::<T, C, FTZ>)
+}
+
+/// The bits of two comparisons of rows.
+#[inline(always)]
+fn bits2<T: Key<Row = Row32>, const C: u8, const FTZ: bool>((a, b): (&Row32, &Row32)) -> [u32; 2] {
     let (a_high, b_high) = (a.map(|x| x >> 16), b.map(|x| x >> 16));
-    [(a, b), (&a_high, &b_high)].map(|(a, b)| {
-        let mut out = [false; LANES];
-        for (lane, out) in out.iter_mut().enumerate() {
-            let (a, b) = (T::get(a, lane).key::<FTZ>(), T::get(b, lane).key::<FTZ>());
-            *out = holds::<T::Key, C>(a, b);
-        }
-        pack(&out)
-    })
+    [bits::<T, C, FTZ>((a, b)), bits::<T, C, FTZ>((&a_high, &b_high))]
 }
 
 const PLAIN: u8 = 0;
@@ -167,7 +168,7 @@ fn set<T: Key, const C: u8, const FTZ: bool, const B: u8, const TRUE: u32>(
     mask: u32,
 ) {
     let bits = combine::<B>(r, i, compare::<T, C, FTZ>(r, i));
-    let out = std::array::from_fn(|lane| if bits >> lane & 1 != 0 { TRUE } else { 0 });
+    let out = std::array::from_fn(|lane| if bits & BIT[lane] != 0 { TRUE } else { 0 });
     u32::store(r, i, &out, mask);
 }
 
@@ -179,8 +180,8 @@ fn set2<T: Key<Row = Row32>, const C: u8, const FTZ: bool, const B: u8, const TR
 ) {
     let [low, high] = compare2::<T, C, FTZ>(r, i).map(|bits| combine::<B>(r, i, bits));
     let out = std::array::from_fn(|lane| {
-        (if low >> lane & 1 != 0 { TRUE } else { 0 })
-            | (if high >> lane & 1 != 0 { TRUE << 16 } else { 0 })
+        (if low & BIT[lane] != 0 { TRUE } else { 0 })
+            | (if high & BIT[lane] != 0 { TRUE << 16 } else { 0 })
     });
     u32::store(r, i, &out, mask);
 }

@@ -8,57 +8,25 @@
 use super::exact::{self, narrow};
 use super::float32;
 use super::formats::{self, Number};
-use super::rows::{Brain, Dest, Float, Half, Lane, row};
+use super::rows::{Brain, Dest, Float, Half, Int, Lane, row};
+use super::simd;
 use crate::isa::{Inst, Registers, TableRow};
 
-/// An integer type.
-trait Int: Copy + Lane + Dest {
-    const MIN: i128;
-    const MAX: i128;
-    const BITS: u32;
-    fn to_i64(self) -> i64;
-    /// As wide as needed: the bits of a u64 above the range of an i64 too.
-    fn exact(self) -> i128;
-    fn wrap(bits: i64) -> Self;
-    fn from_f64(x: f64) -> Self;
-    fn to_f32(self) -> f32;
-    fn to_f64(self) -> f64;
+/// `d = f(a)`, with wider vectors where the processor has them if `WIDE`.
+#[inline(always)]
+fn unary<A: Lane, D: Dest, const WIDE: bool>(
+    r: &mut Registers,
+    i: &Inst,
+    mask: u32,
+    f: impl Fn(A) -> D + Copy,
+) {
+    if WIDE {
+        let row = |r: &mut Registers, i: &Inst, mask| super::rows::unary(r, i, mask, f);
+        simd::rows(r, i, mask, row, row);
+    } else {
+        super::rows::unary(r, i, mask, f);
+    }
 }
-
-macro_rules! int {
-    ($($type:ident)*) => {$(
-        impl Int for $type {
-            const MIN: i128 = $type::MIN as i128;
-            const MAX: i128 = $type::MAX as i128;
-            const BITS: u32 = $type::BITS;
-            #[inline(always)]
-            fn to_i64(self) -> i64 {
-                self as i64
-            }
-            #[inline(always)]
-            fn exact(self) -> i128 {
-                self as i128
-            }
-            #[inline(always)]
-            fn wrap(bits: i64) -> $type {
-                bits as $type
-            }
-            #[inline(always)]
-            fn from_f64(x: f64) -> $type {
-                x as $type
-            }
-            #[inline(always)]
-            fn to_f32(self) -> f32 {
-                self as f32
-            }
-            #[inline(always)]
-            fn to_f64(self) -> f64 {
-                self as f64
-            }
-        }
-    )*};
-}
-int!(u8 i8 u16 i16 u32 i32 u64 i64);
 
 /// Integer to integer: the low bits, or with `SAT` the nearest that fits. `SR` and `DR` are the
 /// registers' types.
@@ -83,7 +51,16 @@ fn float_to_int<S: Float + Lane, D: Int, DR: Int, const R: u8, const FTZ: bool>(
     i: &Inst,
     mask: u32,
 ) {
-    super::rows::unary(r, i, mask, |x: S| {
+    // Every number of 32 bits or fewer is whole in f32 as in binary64, or too large for the result.
+    let narrow = S::FORMAT.exponent < 11 && D::BITS <= 32;
+    let single = |x: S| {
+        let x = whole32::<R>(flushed::<S, FTZ>(x).wide() as f32);
+        DR::wrap(D::from_f32(x).to_i64())
+    };
+    if narrow {
+        return unary::<_, _, true>(r, i, mask, single);
+    }
+    unary::<_, _, false>(r, i, mask, |x: S| {
         let x = flushed::<S, FTZ>(x).wide();
         let high_bit = S::FORMAT.exponent == 11 || D::BITS == 64;
         let result = if high_bit && x.is_nan() {
@@ -101,6 +78,18 @@ fn whole<const R: u8>(x: f64) -> f64 {
     match R {
         0 => x.round_ties_even(),
         1 => x.trunc(),
+        2 => x.floor(),
+        _ => x.ceil(),
+    }
+}
+
+/// [`whole`] in f32.
+#[inline(always)]
+fn whole32<const R: u8>(x: f32) -> f32 {
+    match R {
+        0 => x.round_ties_even(),
+        // Conversion to an integer cuts off.
+        1 => x,
         2 => x.floor(),
         _ => x.ceil(),
     }
@@ -141,9 +130,13 @@ fn int_to_float<S: Int, D: Float + Dest, const R: u8, const SAT: bool>(
     i: &Inst,
     mask: u32,
 ) {
-    super::rows::unary(r, i, mask, |x: S| -> D {
+    if R == 0 && D::FORMAT == formats::F32 {
+        return unary::<_, _, true>(r, i, mask, |x: S| -> D {
+            finish::<D, SAT, false>(u64::from(x.to_f32().to_bits()))
+        });
+    }
+    unary::<_, _, false>(r, i, mask, |x: S| -> D {
         let bits = match (R, D::FORMAT) {
-            (0, formats::F32) => u64::from(x.to_f32().to_bits()),
             (0, formats::F64) => x.to_f64().to_bits(),
             _ => {
                 let exact = x.exact();
@@ -169,7 +162,7 @@ fn float_to_float<
     i: &Inst,
     mask: u32,
 ) {
-    super::rows::unary(r, i, mask, |x: S| -> D {
+    let convert = |x: S| -> D {
         let x = flushed::<S, FTZ>(x);
         let single = f32::from_bits(x.raw() as u32);
         let bits = match (S::FORMAT, D::FORMAT) {
@@ -180,11 +173,22 @@ fn float_to_float<
                 u64::from(formats::f32_to_bf16(single, exact::rounding(R)))
             }
             (_, formats::F64) => x.wide().to_bits(),
+            (formats::F16, formats::BF16) => {
+                u64::from(formats::f32_to_bf16(x.wide() as f32, exact::rounding(R)))
+            }
+            (formats::BF16, formats::F16) => {
+                u64::from(formats::f32_to_f16(x.wide() as f32, exact::rounding(R)))
+            }
             (formats::F16 | formats::BF16, formats::F32) => u64::from((x.wide() as f32).to_bits()),
             _ => narrow(D::FORMAT, x.wide(), exact::rounding(R)),
         };
         flushed::<D, FTZ>(finish::<D, SAT, RELU>(bits))
-    });
+    };
+    let single = S::FORMAT.exponent < 11 && D::FORMAT.exponent < 11;
+    if R == 0 && single {
+        return unary::<_, _, true>(r, i, mask, convert);
+    }
+    unary::<_, _, false>(r, i, mask, convert);
 }
 
 /// Float to a whole number of the same format, in the integer roundings.
@@ -521,7 +525,7 @@ const WHOLE_F64: &[TableRow] = wholes!(f64, ".f64", "l=l", "", false);
 
 /// bf16 to and from the others, and `.relu`.
 const BRAINS: &[TableRow] = &[
-    row!("cvt{.ftz}.f32.bf16", "r=h", Convert, |a: u16| u32::from(a) << 16),
+    row!("cvt{.ftz}.f32.bf16", "r=h", Convert, wide |a: u16| u32::from(a) << 16),
     row!("cvt.f64.bf16", "l=h", Convert,
         function float_to_float::<Brain, f64, 0, false, false, false>),
     row!("cvt.f64.f16", "l=h", Convert,

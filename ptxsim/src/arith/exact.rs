@@ -188,20 +188,34 @@ fn sqrt(a: Value) -> Value {
     }
 }
 
-/// `a + b` rounded to odd: cut off, with the last bit set if that was not exact. A number of 53
-/// bits so rounded is then rounded to 51 or fewer as if it were exact. Needs a sum that is far
-/// from binary64's limits, as those of smaller formats are.
-#[inline(always)]
-pub fn odd_sum(a: f64, b: f64) -> f64 {
-    let sum = a + b;
-    // What the sum lost, exactly (Knuth's TwoSum).
-    let b_part = sum - a;
-    let lost = (a - (sum - b_part)) + (b - b_part);
-    let bits = sum.to_bits();
-    let inexact = lost != 0.0 && bits & 1 == 0 && sum.is_finite();
-    let outward = (lost > 0.0) == (sum > 0.0);
-    let moved = if outward { bits.wrapping_add(1) } else { bits.wrapping_sub(1) };
-    f64::from_bits(if inexact { moved } else { bits })
+macro_rules! odd_sum {
+    ($(#[$attribute:meta])* $name:ident, $type:ident) => {
+        $(#[$attribute])*
+        #[inline(always)]
+        pub fn $name(a: $type, b: $type) -> $type {
+            let sum = a + b;
+            // What the sum lost, exactly (Knuth's TwoSum).
+            let b_part = sum - a;
+            let lost = (a - (sum - b_part)) + (b - b_part);
+            let bits = sum.to_bits();
+            let inexact = (lost != 0.0) & (bits & 1 == 0) & (sum.abs() < $type::INFINITY);
+            let outward = (lost > 0.0) == (sum > 0.0);
+            let moved = if outward { bits.wrapping_add(1) } else { bits.wrapping_sub(1) };
+            $type::from_bits(if inexact { moved } else { bits })
+        }
+    };
+}
+
+odd_sum! {
+    /// `a + b` rounded to odd: cut off, with the last bit set if that was not exact. A number of
+    /// 53 bits so rounded is then rounded to 51 or fewer as if it were exact. Needs a sum that is
+    /// far from binary64's limits, as those of smaller formats are.
+    odd_sum, f64
+}
+odd_sum! {
+    /// [`odd_sum`] in f32, for results of 22 bits or fewer; products of two f16 are far from its
+    /// limits.
+    odd_sum32, f32
 }
 
 /// Rounds a binary64 to a smaller format: [`formats::convert`] in 64-bit integers.

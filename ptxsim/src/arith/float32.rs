@@ -8,9 +8,9 @@
 
 use super::exact::{self, Operation};
 use super::formats::F32;
-use super::rows::{Dest, Lane, row};
+use super::rows::{binary, row, ternary, unary};
 use super::simd;
-use crate::isa::{Inst, LANES, Registers, TableRow};
+use crate::isa::{Inst, Registers, TableRow};
 
 /// The NaN that arithmetic gives.
 const NAN: f32 = f32::from_bits(0x7fff_ffff);
@@ -56,13 +56,15 @@ macro_rules! two_operands {
             i: &Inst,
             mask: u32,
         ) {
-            super::rows::binary(r, i, mask, |a: f32, b: f32| {
-                let (a, b) = (flush::<FTZ>(a), flush::<FTZ>(b));
-                finish::<FTZ, SAT>(if R == 0 {
-                    $nearest(a, b)
-                } else {
-                    directed::<R>(Operation::$operation, [a, b, 0.0])
-                })
+            let nearest =
+                |a: f32, b: f32| finish::<FTZ, SAT>($nearest(flush::<FTZ>(a), flush::<FTZ>(b)));
+            if R == 0 {
+                let row = |r: &mut Registers, i: &Inst, mask| binary(r, i, mask, nearest);
+                return simd::rows(r, i, mask, row, row);
+            }
+            binary(r, i, mask, |a: f32, b: f32| {
+                let operands = [flush::<FTZ>(a), flush::<FTZ>(b), 0.0];
+                finish::<FTZ, SAT>(directed::<R>(Operation::$operation, operands))
             });
         }
     };
@@ -75,13 +77,14 @@ macro_rules! one_operand {
             i: &Inst,
             mask: u32,
         ) {
-            super::rows::unary(r, i, mask, |a: f32| {
-                let a = flush::<FTZ>(a);
-                finish::<FTZ, SAT>(if R == 0 {
-                    $nearest(a)
-                } else {
-                    directed::<R>(Operation::$operation, [a, 0.0, 0.0])
-                })
+            let nearest = |a: f32| finish::<FTZ, SAT>($nearest(flush::<FTZ>(a)));
+            if R == 0 {
+                let row = |r: &mut Registers, i: &Inst, mask| unary(r, i, mask, nearest);
+                return simd::rows(r, i, mask, row, row);
+            }
+            unary(r, i, mask, |a: f32| {
+                let operands = [flush::<FTZ>(a), 0.0, 0.0];
+                finish::<FTZ, SAT>(directed::<R>(Operation::$operation, operands))
             });
         }
     };
@@ -94,25 +97,20 @@ two_operands!(div, Div, |a, b| a / b);
 one_operand!(rcp, Rcp, |a| 1.0 / a);
 one_operand!(sqrt, Sqrt, f32::sqrt);
 
+/// To nearest this is one instruction where FMA is, and elsewhere a call of a library function,
+/// exactly rounded too.
 fn fma<const R: u8, const FTZ: bool, const SAT: bool>(r: &mut Registers, i: &Inst, mask: u32) {
-    let operand = |k: usize| -> [f32; LANES] {
-        let row = f32::row(r, i.s[k]);
-        let mut out = [0.0; LANES];
-        for (lane, out) in out.iter_mut().enumerate() {
-            *out = flush::<FTZ>(f32::get(row, lane));
-        }
-        out
+    let nearest = |a: f32, b: f32, c: f32| {
+        finish::<FTZ, SAT>(flush::<FTZ>(a).mul_add(flush::<FTZ>(b), flush::<FTZ>(c)))
     };
-    let (a, b, c) = (operand(0), operand(1), operand(2));
-    let mut out = if R == 0 {
-        simd::fma_f32(&a, &b, &c)
-    } else {
-        std::array::from_fn(|k| directed::<R>(Operation::Fma, [a[k], b[k], c[k]]))
-    };
-    for x in &mut out {
-        *x = finish::<FTZ, SAT>(*x);
+    if R == 0 {
+        let row = |r: &mut Registers, i: &Inst, mask| ternary(r, i, mask, nearest);
+        return simd::rows(r, i, mask, row, row);
     }
-    f32::store(r, i, &out, mask);
+    ternary(r, i, mask, |a: f32, b: f32, c: f32| {
+        let operands = [flush::<FTZ>(a), flush::<FTZ>(b), flush::<FTZ>(c)];
+        finish::<FTZ, SAT>(directed::<R>(Operation::Fma, operands))
+    });
 }
 
 /// All roundings with `.ftz` and `.sat` or without. `$rn` is how the first is written: `{.rn}` if
@@ -203,18 +201,24 @@ fn div_full<const FTZ: bool>(a: f32, b: f32) -> f32 {
     finish::<FTZ, false>(flush::<FTZ>(a) / flush::<FTZ>(b))
 }
 
+/// 2^x.
+#[inline(always)]
+pub fn exp2(x: f32) -> f32 {
+    wide_exp2(f64::from(x)) as f32
+}
+
 /// 2^x, with an error far below f32's: a power of two times a polynomial, in binary64 without a
 /// fused operation, so that every machine gives the same bits.
 #[inline(always)]
-pub fn exp2(x: f32) -> f32 {
+fn wide_exp2(x: f64) -> f64 {
     // Beyond these an f32 is zero or infinite. A NaN stays one, which `clamp` promises.
-    let x = f64::from(x).clamp(-160.0, 130.0);
+    let x = x.clamp(-160.0, 130.0);
     // Added to this number, a smaller one is rounded to a whole one in the lowest bits.
     const WHOLE: f64 = (3u64 << 51) as f64;
     let shifted = x + WHOLE;
     let t = (x - (shifted - WHOLE)) * std::f64::consts::LN_2;
     // exp(t) for |t| <= ln(2) / 2, whose tenth term is below 2^-36.
-    let p = 1.0 + t / 9.0;
+    let p = 1.0 + t * (1.0 / 9.0);
     let p = 1.0 + t * p * (1.0 / 8.0);
     let p = 1.0 + t * p * (1.0 / 7.0);
     let p = 1.0 + t * p * (1.0 / 6.0);
@@ -225,7 +229,7 @@ pub fn exp2(x: f32) -> f32 {
     let p = 1.0 + t * p;
     let power = f64::from_bits(shifted.to_bits().wrapping_add(1023) << 52);
     // A NaN has no sensible power, and none that is needed.
-    (p * if x.is_nan() { 1.0 } else { power }) as f32
+    p * if x.is_nan() { 1.0 } else { power }
 }
 
 #[inline(always)]
@@ -233,8 +237,30 @@ fn rsqrt(x: f32) -> f32 {
     (1.0 / f64::from(x).sqrt()) as f32
 }
 
+/// The logarithm to base 2, in binary64 as [`exp2`]. For m between the roots of 1/2 and 2, with
+/// s = (m - 1) / (m + 1), ln(m) is 2 (s + s^3 / 3 + s^5 / 5 + ...), where s^2 is below 0.03.
+#[inline(always)]
 fn lg2(x: f32) -> f32 {
-    f64::from(x).log2() as f32
+    const LEAST: u64 = std::f64::consts::FRAC_1_SQRT_2.to_bits();
+    const TWO_52: u64 = 0x4330 << 48;
+    let bits = f64::from(x).to_bits();
+    // How many powers of two x is above the least m, in whole numbers above zero.
+    let power = bits.wrapping_sub(LEAST).wrapping_add(1023 << 52) >> 52;
+    let m = f64::from_bits(bits.wrapping_sub(power << 52).wrapping_add(1023 << 52));
+    let power = f64::from_bits(power | TWO_52) - (f64::from_bits(TWO_52) + 1023.0);
+    let s = (m - 1.0) / (m + 1.0);
+    let z = s * s;
+    let p = 1.0 / 13.0 + z * (1.0 / 15.0);
+    let p = 1.0 / 11.0 + z * p;
+    let p = 1.0 / 9.0 + z * p;
+    let p = 1.0 / 7.0 + z * p;
+    let p = 1.0 / 5.0 + z * p;
+    let p = 1.0 / 3.0 + z * p;
+    let p = 1.0 + z * p;
+    let number = (power + s * p * (2.0 * std::f64::consts::LOG2_E)) as f32;
+    let edge = if x == 0.0 { f32::NEG_INFINITY } else { NAN };
+    let finite = if x > 0.0 { number } else { edge };
+    if x == f32::INFINITY { x } else { finite }
 }
 
 fn sin(x: f32) -> f32 {
@@ -246,31 +272,39 @@ fn cos(x: f32) -> f32 {
 }
 
 /// tanh, as `tanh.approx` computes it.
+#[inline(always)]
 pub fn tanh(x: f32) -> f32 {
-    f64::from(x).tanh() as f32
+    let a = f64::from(x).abs();
+    let power = wide_exp2(a * (-2.0 * std::f64::consts::LOG2_E));
+    let large = (1.0 - power) / (1.0 + power);
+    // Where that difference would lose too much, the first terms of the series.
+    let z = a * a;
+    let small = a * (1.0 - z * (1.0 / 3.0 - z * (2.0 / 15.0)));
+    let size = (if a < 1.0 / 64.0 { small } else { large }) as f32;
+    f32::from_bits(size.to_bits() | (x.to_bits() & 0x8000_0000))
 }
 
 /// Approximations.
 const APPROXIMATE: &[TableRow] = &[
-    row!("div.approx.f32", "r=rr", Special, |a: f32, b: f32| div_approx::<false>(a, b)),
-    row!("div.approx.ftz.f32", "r=rr", Special, |a: f32, b: f32| div_approx::<true>(a, b)),
-    row!("div.full.f32", "r=rr", Special, |a: f32, b: f32| div_full::<false>(a, b)),
-    row!("div.full.ftz.f32", "r=rr", Special, |a: f32, b: f32| div_full::<true>(a, b)),
-    row!("rcp.approx.f32", "r=r", Special, |a: f32| approximate::<false>(a, |a| 1.0 / a)),
-    row!("rcp.approx.ftz.f32", "r=r", Special, |a: f32| approximate::<true>(a, |a| 1.0 / a)),
-    row!("sqrt.approx.f32", "r=r", Special, |a: f32| approximate::<false>(a, f32::sqrt)),
-    row!("sqrt.approx.ftz.f32", "r=r", Special, |a: f32| approximate::<true>(a, f32::sqrt)),
-    row!("rsqrt.approx.f32", "r=r", Special, |a: f32| approximate::<false>(a, rsqrt)),
-    row!("rsqrt.approx.ftz.f32", "r=r", Special, |a: f32| approximate::<true>(a, rsqrt)),
-    row!("ex2.approx.f32", "r=r", Special, |a: f32| approximate::<false>(a, exp2)),
-    row!("ex2.approx.ftz.f32", "r=r", Special, |a: f32| approximate::<true>(a, exp2)),
-    row!("lg2.approx.f32", "r=r", Special, |a: f32| approximate::<false>(a, lg2)),
-    row!("lg2.approx.ftz.f32", "r=r", Special, |a: f32| approximate::<true>(a, lg2)),
+    row!("div.approx.f32", "r=rr", Special, wide |a: f32, b: f32| div_approx::<false>(a, b)),
+    row!("div.approx.ftz.f32", "r=rr", Special, wide |a: f32, b: f32| div_approx::<true>(a, b)),
+    row!("div.full.f32", "r=rr", Special, wide |a: f32, b: f32| div_full::<false>(a, b)),
+    row!("div.full.ftz.f32", "r=rr", Special, wide |a: f32, b: f32| div_full::<true>(a, b)),
+    row!("rcp.approx.f32", "r=r", Special, wide |a: f32| approximate::<false>(a, |a| 1.0 / a)),
+    row!("rcp.approx.ftz.f32", "r=r", Special, wide |a: f32| approximate::<true>(a, |a| 1.0 / a)),
+    row!("sqrt.approx.f32", "r=r", Special, wide |a: f32| approximate::<false>(a, f32::sqrt)),
+    row!("sqrt.approx.ftz.f32", "r=r", Special, wide |a: f32| approximate::<true>(a, f32::sqrt)),
+    row!("rsqrt.approx.f32", "r=r", Special, wide |a: f32| approximate::<false>(a, rsqrt)),
+    row!("rsqrt.approx.ftz.f32", "r=r", Special, wide |a: f32| approximate::<true>(a, rsqrt)),
+    row!("ex2.approx.f32", "r=r", Special, wide |a: f32| approximate::<false>(a, exp2)),
+    row!("ex2.approx.ftz.f32", "r=r", Special, wide |a: f32| approximate::<true>(a, exp2)),
+    row!("lg2.approx.f32", "r=r", Special, wide |a: f32| approximate::<false>(a, lg2)),
+    row!("lg2.approx.ftz.f32", "r=r", Special, wide |a: f32| approximate::<true>(a, lg2)),
     row!("sin.approx.f32", "r=r", Special, |a: f32| approximate::<false>(a, sin)),
     row!("sin.approx.ftz.f32", "r=r", Special, |a: f32| approximate::<true>(a, sin)),
     row!("cos.approx.f32", "r=r", Special, |a: f32| approximate::<false>(a, cos)),
     row!("cos.approx.ftz.f32", "r=r", Special, |a: f32| approximate::<true>(a, cos)),
-    row!("tanh.approx.f32", "r=r", Special, |a: f32| approximate::<false>(a, tanh)),
+    row!("tanh.approx.f32", "r=r", Special, wide |a: f32| approximate::<false>(a, tanh)),
 ];
 
 /// `min` and `max`: a NaN gives way to a number unless `.NaN` is asked for, and -0 is less than
@@ -296,28 +330,28 @@ fn extremum<const MAX: bool, const FTZ: bool, const NAN_WINS: bool, const XOR: b
 macro_rules! extrema {
     ($opcode:literal, $max:literal) => {
         &[
-            row!(concat!($opcode, ".f32"), "r=rr", Float, |a: f32, b: f32| {
+            row!(concat!($opcode, ".f32"), "r=rr", Float, wide |a: f32, b: f32| {
                 extremum::<$max, false, false, false>(a, b)
             }),
-            row!(concat!($opcode, ".NaN.f32"), "r=rr", Float, |a: f32, b: f32| {
+            row!(concat!($opcode, ".NaN.f32"), "r=rr", Float, wide |a: f32, b: f32| {
                 extremum::<$max, false, true, false>(a, b)
             }),
-            row!(concat!($opcode, ".xorsign.abs.f32"), "r=rr", Float, |a: f32, b: f32| {
+            row!(concat!($opcode, ".xorsign.abs.f32"), "r=rr", Float, wide |a: f32, b: f32| {
                 extremum::<$max, false, false, true>(a, b)
             }),
-            row!(concat!($opcode, ".NaN.xorsign.abs.f32"), "r=rr", Float, |a: f32, b: f32| {
+            row!(concat!($opcode, ".NaN.xorsign.abs.f32"), "r=rr", Float, wide |a: f32, b: f32| {
                 extremum::<$max, false, true, true>(a, b)
             }),
-            row!(concat!($opcode, ".ftz.f32"), "r=rr", Float, |a: f32, b: f32| {
+            row!(concat!($opcode, ".ftz.f32"), "r=rr", Float, wide |a: f32, b: f32| {
                 extremum::<$max, true, false, false>(a, b)
             }),
-            row!(concat!($opcode, ".ftz.NaN.f32"), "r=rr", Float, |a: f32, b: f32| {
+            row!(concat!($opcode, ".ftz.NaN.f32"), "r=rr", Float, wide |a: f32, b: f32| {
                 extremum::<$max, true, true, false>(a, b)
             }),
-            row!(concat!($opcode, ".ftz.xorsign.abs.f32"), "r=rr", Float, |a: f32, b: f32| {
+            row!(concat!($opcode, ".ftz.xorsign.abs.f32"), "r=rr", Float, wide |a: f32, b: f32| {
                 extremum::<$max, true, false, true>(a, b)
             }),
-            row!(concat!($opcode, ".ftz.NaN.xorsign.abs.f32"), "r=rr", Float, |a: f32, b: f32| {
+            row!(concat!($opcode, ".ftz.NaN.xorsign.abs.f32"), "r=rr", Float, wide |a: f32, b: f32| {
                 extremum::<$max, true, true, true>(a, b)
             }),
         ]

@@ -3,9 +3,9 @@
 
 use super::exact::{self, Operation};
 use super::formats::F64;
-use super::rows::{Dest, Lane, row};
+use super::rows::{row, ternary};
 use super::simd;
-use crate::isa::{Inst, LANES, Registers, TableRow};
+use crate::isa::{Inst, Registers, TableRow};
 
 /// A result: the one NaN for any other. By the bits, as in [`super::float32`].
 #[inline(always)]
@@ -55,17 +55,12 @@ one_operand!(rcp, Rcp, |a| 1.0 / a);
 one_operand!(sqrt, Sqrt, f64::sqrt);
 
 fn fma<const R: u8>(r: &mut Registers, i: &Inst, mask: u32) {
-    let operand = |k: usize| f64::row(r, i.s[k]).map(f64::from_bits);
-    let (a, b, c) = (operand(0), operand(1), operand(2));
-    let mut out = if R == 0 {
-        simd::fma_f64(&a, &b, &c)
-    } else {
-        std::array::from_fn(|k| directed::<R>(Operation::Fma, [a[k], b[k], c[k]]))
-    };
-    for x in out.iter_mut().take(LANES) {
-        *x = finish(*x);
+    if R == 0 {
+        let nearest = |a: f64, b: f64, c: f64| finish(a.mul_add(b, c));
+        let row = |r: &mut Registers, i: &Inst, mask| ternary(r, i, mask, nearest);
+        return simd::rows(r, i, mask, row, row);
     }
-    f64::store(r, i, &out, mask);
+    ternary(r, i, mask, |a: f64, b: f64, c: f64| finish(directed::<R>(Operation::Fma, [a, b, c])));
 }
 
 macro_rules! roundings {

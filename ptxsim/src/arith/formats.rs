@@ -299,13 +299,34 @@ fn nearest_bf16(x: f32) -> u16 {
 }
 
 /// f32 to e4m3 to nearest; what is too large becomes 448, a NaN 0x7f.
+#[inline(always)]
 pub fn f32_to_e4m3_satfinite(x: f32) -> u8 {
-    convert_finite(F32, u64::from(x.to_bits()), E4M3, Rounding::NearestEven) as u8
+    // The least normal number is 2^-6, and the last bit of 2^14 counts 2^-9.
+    nearest_fp8::<20>(x, -6, 14, 120, 0x7e)
 }
 
 /// f32 to e5m2 to nearest; what is too large becomes 57344, a NaN 0x7f.
+#[inline(always)]
 pub fn f32_to_e5m2_satfinite(x: f32) -> u8 {
-    convert_finite(F32, u64::from(x.to_bits()), E5M2, Rounding::NearestEven) as u8
+    nearest_fp8::<21>(x, -14, 7, 112, 0x7b)
+}
+
+/// f32 to eight bits, of which the `CUT` lowest fraction bits are lost; as `nearest_f16`.
+#[inline(always)]
+fn nearest_fp8<const CUT: u32>(x: f32, least: i32, unit: i32, bias: u32, largest: u32) -> u8 {
+    let power = |n: i32| ((127 + n) as u32) << 23;
+    let magnitude = x.to_bits() & 0x7fff_ffff;
+    let sign = (x.to_bits() >> 24) as u8 & 0x80;
+    let small = (f32::from_bits(magnitude) + f32::from_bits(power(unit))).to_bits();
+    let odd = (magnitude >> CUT) & 1;
+    let rounded = magnitude.wrapping_add((1 << (CUT - 1)) - 1 + odd);
+    let normal = rounded.wrapping_sub(bias << 23) >> CUT;
+    let result = if magnitude < power(least) {
+        small.wrapping_sub(power(unit))
+    } else {
+        normal.min(largest)
+    };
+    if magnitude > 0x7f80_0000 { 0x7f } else { result as u8 | sign }
 }
 
 /// f32 to tf32, as an f32 whose lower 13 bits are zero; a NaN becomes 0x7fffffff.

@@ -1,13 +1,23 @@
 //! f16, bf16 and pairs of them (PTX ISA, "Half Precision Floating Point Instructions").
 //!
-//! Every operation is computed in binary64, rounded to odd where it is not exact there, and then
-//! rounded once to the format. NaN results are 0x7fff. `.ftz` exists for f16, and for `ex2` of
-//! bf16.
+//! The operands are widened, which is exact, and a result is rounded to the format once more. That
+//! this is as good as rounding once has reasons that differ:
+//!
+//! - Sums, differences and bf16 products in f32: a number of 24 bits has more than twice those of
+//!   either format and two more, which makes the first rounding innocuous (S. A. Figueroa, "When is
+//!   double rounding innocuous?", 1995). He leaves out subnormal results. A sum among those is
+//!   exact. So is a product of bf16 from half of the least number up, since it has 16 bits of
+//!   which the lowest counts 2^-149 or more; one below that becomes a zero either way.
+//! - Products of f16 are exact in f32.
+//! - Of a fused operation the product is exact, in f32 for f16 and in binary64 for bf16, and the
+//!   sum is rounded to odd.
+//!
+//! NaN results are 0x7fff. `.ftz` exists for f16, and for `ex2` of bf16.
 
-use super::exact::{narrow, odd_sum};
+use super::exact::{odd_sum, odd_sum32};
 use super::float32;
 use super::formats::{BF16, F16, Format, Rounding};
-use super::formats::{bf16_to_f32, f16_to_f32};
+use super::formats::{bf16_to_f32, f16_to_f32, f32_to_bf16, f32_to_f16};
 use super::rows::{halves, row};
 use crate::isa::TableRow;
 
@@ -26,11 +36,11 @@ fn flush<const K: u8, const FTZ: bool>(x: u16) -> u16 {
     if FTZ && subnormal { x & SIGN } else { x }
 }
 
-/// An operand in binary64.
+/// An operand in f32.
 #[inline(always)]
-fn wide<const K: u8, const FTZ: bool>(x: u16) -> f64 {
+fn wide<const K: u8, const FTZ: bool>(x: u16) -> f32 {
     let x = flush::<K, FTZ>(x);
-    f64::from(if K == 0 { f16_to_f32(x) } else { bf16_to_f32(x) })
+    if K == 0 { f16_to_f32(x) } else { bf16_to_f32(x) }
 }
 
 #[inline(always)]
@@ -40,33 +50,27 @@ fn is_nan<const K: u8>(x: u16) -> bool {
 
 /// A result: rounded, then `.ftz`, `.sat` and `.relu`.
 #[inline(always)]
-fn finish<const K: u8, const FTZ: bool, const SAT: bool, const RELU: bool>(x: f64) -> u16 {
-    let bits = flush::<K, FTZ>(narrow(format(K), x, Rounding::NearestEven) as u16);
+fn finish<const K: u8, const FTZ: bool, const SAT: bool, const RELU: bool>(x: f32) -> u16 {
+    let nearest = Rounding::NearestEven;
+    let rounded = if K == 0 { f32_to_f16(x, nearest) } else { f32_to_bf16(x, nearest) };
+    let bits = flush::<K, FTZ>(rounded);
     let one = ((format(K).bias() as u64) << format(K).fraction) as u16;
-    if is_nan::<K>(bits) {
-        if SAT { 0 } else { NAN }
-    } else if (SAT || RELU) && bits & SIGN != 0 {
-        0
-    } else if SAT {
-        bits.min(one)
-    } else {
-        bits
-    }
+    let cut = if (SAT || RELU) && bits & SIGN != 0 { 0 } else { bits };
+    let number = if SAT { cut.min(one) } else { cut };
+    let nan = if SAT { 0 } else { NAN };
+    if is_nan::<K>(bits) { nan } else { number }
 }
 
 #[inline(always)]
 fn add<const K: u8, const FTZ: bool, const SAT: bool>(a: u16, b: u16) -> u16 {
-    let (a, b) = (wide::<K, FTZ>(a), wide::<K, FTZ>(b));
-    finish::<K, FTZ, SAT, false>(odd_sum(a, b))
+    finish::<K, FTZ, SAT, false>(wide::<K, FTZ>(a) + wide::<K, FTZ>(b))
 }
 
 #[inline(always)]
 fn sub<const K: u8, const FTZ: bool, const SAT: bool>(a: u16, b: u16) -> u16 {
-    let (a, b) = (wide::<K, FTZ>(a), wide::<K, FTZ>(b));
-    finish::<K, FTZ, SAT, false>(odd_sum(a, -b))
+    finish::<K, FTZ, SAT, false>(wide::<K, FTZ>(a) - wide::<K, FTZ>(b))
 }
 
-/// The product of two 11-bit numbers is exact in binary64.
 #[inline(always)]
 fn mul<const K: u8, const FTZ: bool, const SAT: bool>(a: u16, b: u16) -> u16 {
     finish::<K, FTZ, SAT, false>(wide::<K, FTZ>(a) * wide::<K, FTZ>(b))
@@ -78,8 +82,26 @@ fn fma<const K: u8, const FTZ: bool, const SAT: bool, const RELU: bool>(
     b: u16,
     c: u16,
 ) -> u16 {
-    let product = wide::<K, FTZ>(a) * wide::<K, FTZ>(b);
-    finish::<K, FTZ, SAT, RELU>(odd_sum(product, wide::<K, FTZ>(c)))
+    let (a, b, c) = (wide::<K, FTZ>(a), wide::<K, FTZ>(b), wide::<K, FTZ>(c));
+    finish::<K, FTZ, SAT, RELU>(if K == 0 {
+        odd_sum32(a * b, c)
+    } else {
+        to_bf16_precision(odd_sum(f64::from(a) * f64::from(b), f64::from(c)))
+    })
+}
+
+/// Rounds to the nearest number of bf16, or one beyond its range. Added to a power of two whose
+/// last bit counts as much as the result's, a number is rounded as needed.
+#[inline(always)]
+fn to_bf16_precision(x: f64) -> f32 {
+    let power = |n: i32| f64::from_bits(((1023 + n) as u64) << 52);
+    let leading = f64::from_bits(x.to_bits() & (0x7ff << 52));
+    // Not below the least normal number, and not infinite, which would make a NaN of an infinity.
+    let leading = if leading > power(-126) { leading } else { power(-126) };
+    let leading = if leading < power(300) { leading } else { power(300) };
+    let rounder = leading * (1.5 * power(52 - BF16.fraction as i32));
+    let size = (x.abs() + rounder) - rounder;
+    size.copysign(x) as f32
 }
 
 /// `min` and `max`, as [`float32`] has them.
@@ -98,34 +120,35 @@ fn extremum<
     let sign = (a ^ b) & SIGN;
     let (a, b) = if XOR { (a & !SIGN, b & !SIGN) } else { (a, b) };
     let (a_nan, b_nan) = (is_nan::<K>(a), is_nan::<K>(b));
-    if (a_nan && b_nan) || (NAN_WINS && (a_nan || b_nan)) {
-        return NAN;
-    }
     // Sign and magnitude to an order of whole numbers.
-    let order = |x: u16| if x & SIGN != 0 { !i32::from(x & !SIGN) } else { i32::from(x) };
+    let order = |x: u16| (if x & SIGN != 0 { x ^ !SIGN } else { x }) as i16;
     let first = if MAX { order(a) >= order(b) } else { order(a) <= order(b) };
-    let result = if b_nan || (first && !a_nan) { a } else { b };
-    if XOR { result | sign } else { result }
+    let result = if b_nan | (first & !a_nan) { a } else { b };
+    let signed = if XOR { result | sign } else { result };
+    let nan = (a_nan & b_nan) | (NAN_WINS & (a_nan | b_nan));
+    if nan { NAN } else { signed }
 }
 
 /// 2^x, by way of f32, whose 24 bits are more than the format's error allows.
 #[inline(always)]
 fn ex2<const K: u8, const FTZ: bool>(x: u16) -> u16 {
-    finish::<K, FTZ, false, false>(f64::from(float32::exp2(wide::<K, FTZ>(x) as f32)))
+    finish::<K, FTZ, false, false>(float32::exp2(wide::<K, FTZ>(x)))
 }
 
 #[inline(always)]
 fn tanh<const K: u8>(x: u16) -> u16 {
-    finish::<K, false, false, false>(f64::from(float32::tanh(wide::<K, false>(x) as f32)))
+    finish::<K, false, false, false>(float32::tanh(wide::<K, false>(x)))
 }
 
 /// One operation of two operands, on one and on two halves.
 macro_rules! two {
     ($opcode:expr, $type:literal, $f:expr) => {
         [
-            row!(concat!($opcode, $type), "h=hh", Half, |a: u16, b: u16| $f(a, b)),
-            row!(concat!($opcode, $type, "x2"), "r=rr", Half, |a: u32, b: u32| {
-                halves([a, b], |[a, b]| $f(a, b))
+            row!(concat!($opcode, $type), "h=hh", Half, wide |a: u16, b: u16| $f(a, b)),
+            row!(concat!($opcode, $type, "x2"), "r=rr", Half, wide |a: u32, b: u32| {
+                let low = $f(a as u16, b as u16);
+                let high = $f((a >> 16) as u16, (b >> 16) as u16);
+                u32::from(low) | u32::from(high) << 16
             }),
         ]
     };
@@ -135,9 +158,13 @@ macro_rules! two {
 macro_rules! three {
     ($opcode:expr, $type:literal, $f:expr) => {
         [
-            row!(concat!($opcode, $type), "h=hhh", Half, |a: u16, b: u16, c: u16| $f(a, b, c)),
-            row!(concat!($opcode, $type, "x2"), "r=rrr", Half, |a: u32, b: u32, c: u32| {
-                halves([a, b, c], |[a, b, c]| $f(a, b, c))
+            row!(concat!($opcode, $type), "h=hhh", Half, wide |a: u16, b: u16, c: u16| {
+                $f(a, b, c)
+            }),
+            row!(concat!($opcode, $type, "x2"), "r=rrr", Half, wide |a: u32, b: u32, c: u32| {
+                let low = $f(a as u16, b as u16, c as u16);
+                let high = $f((a >> 16) as u16, (b >> 16) as u16, (c >> 16) as u16);
+                u32::from(low) | u32::from(high) << 16
             }),
         ]
     };
@@ -147,8 +174,8 @@ macro_rules! three {
 macro_rules! one {
     ($opcode:expr, $type:literal, $class:ident, $f:expr) => {
         [
-            row!(concat!($opcode, $type), "h=h", $class, |a: u16| $f(a)),
-            row!(concat!($opcode, $type, "x2"), "r=r", $class, |a: u32| {
+            row!(concat!($opcode, $type), "h=h", $class, wide |a: u16| $f(a)),
+            row!(concat!($opcode, $type, "x2"), "r=r", $class, wide |a: u32| {
                 halves([a], |[a]| $f(a))
             }),
         ]

@@ -76,28 +76,28 @@ macro_rules! widths {
     ($u:ident, $s:ident, $wide_u:ident, $wide_s:ident, $bits:literal, $unsigned:literal,
      $signed:literal, $both:literal, $unary:literal, $binary:literal, $ternary:literal) => {
         &[
-            row!(concat!("add", $both), $binary, Integer, |a: $u, b: $u| a.wrapping_add(b)),
-            row!(concat!("sub", $both), $binary, Integer, |a: $u, b: $u| a.wrapping_sub(b)),
-            row!(concat!("mul.lo", $both), $binary, Integer, |a: $u, b: $u| a.wrapping_mul(b)),
-            row!(concat!("mul.hi", $unsigned), $binary, Integer, |a: $u, b: $u| {
+            row!(concat!("add", $both), $binary, Integer, wide |a: $u, b: $u| a.wrapping_add(b)),
+            row!(concat!("sub", $both), $binary, Integer, wide |a: $u, b: $u| a.wrapping_sub(b)),
+            row!(concat!("mul.lo", $both), $binary, Integer, wide |a: $u, b: $u| a.wrapping_mul(b)),
+            row!(concat!("mul.hi", $unsigned), $binary, Integer, wide |a: $u, b: $u| {
                 (($wide_u::from(a) * $wide_u::from(b)) >> $bits) as $u
             }),
-            row!(concat!("mul.hi", $signed), $binary, Integer, |a: $s, b: $s| {
+            row!(concat!("mul.hi", $signed), $binary, Integer, wide |a: $s, b: $s| {
                 (($wide_s::from(a) * $wide_s::from(b)) >> $bits) as $s
             }),
-            row!(concat!("mad.lo", $both), $ternary, Integer, |a: $u, b: $u, c: $u| {
+            row!(concat!("mad.lo", $both), $ternary, Integer, wide |a: $u, b: $u, c: $u| {
                 a.wrapping_mul(b).wrapping_add(c)
             }),
-            row!(concat!("mad.hi", $unsigned), $ternary, Integer, |a: $u, b: $u, c: $u| {
+            row!(concat!("mad.hi", $unsigned), $ternary, Integer, wide |a: $u, b: $u, c: $u| {
                 ((($wide_u::from(a) * $wide_u::from(b)) >> $bits) as $u).wrapping_add(c)
             }),
-            row!(concat!("mad.hi", $signed), $ternary, Integer, |a: $s, b: $s, c: $s| {
+            row!(concat!("mad.hi", $signed), $ternary, Integer, wide |a: $s, b: $s, c: $s| {
                 ((($wide_s::from(a) * $wide_s::from(b)) >> $bits) as $s).wrapping_add(c)
             }),
-            row!(concat!("sad", $unsigned), $ternary, Integer, |a: $u, b: $u, c: $u| {
+            row!(concat!("sad", $unsigned), $ternary, Integer, wide |a: $u, b: $u, c: $u| {
                 a.abs_diff(b).wrapping_add(c)
             }),
-            row!(concat!("sad", $signed), $ternary, Integer, |a: $s, b: $s, c: $u| {
+            row!(concat!("sad", $signed), $ternary, Integer, wide |a: $s, b: $s, c: $u| {
                 a.abs_diff(b).wrapping_add(c)
             }),
             row!(
@@ -132,12 +132,12 @@ macro_rules! widths {
                 i,
                 m | { divide(r, i, m, |a: $s, b| a.wrapping_rem(b)) }
             ),
-            row!(concat!("abs", $signed), $unary, Integer, |a: $s| a.wrapping_abs()),
-            row!(concat!("neg", $signed), $unary, Integer, |a: $s| a.wrapping_neg()),
-            row!(concat!("min", $unsigned), $binary, Integer, |a: $u, b: $u| a.min(b)),
-            row!(concat!("max", $unsigned), $binary, Integer, |a: $u, b: $u| a.max(b)),
-            row!(concat!("min", $signed), $binary, Integer, |a: $s, b: $s| a.min(b)),
-            row!(concat!("max", $signed), $binary, Integer, |a: $s, b: $s| a.max(b)),
+            row!(concat!("abs", $signed), $unary, Integer, wide |a: $s| a.wrapping_abs()),
+            row!(concat!("neg", $signed), $unary, Integer, wide |a: $s| a.wrapping_neg()),
+            row!(concat!("min", $unsigned), $binary, Integer, wide |a: $u, b: $u| a.min(b)),
+            row!(concat!("max", $unsigned), $binary, Integer, wide |a: $u, b: $u| a.max(b)),
+            row!(concat!("min", $signed), $binary, Integer, wide |a: $s, b: $s| a.min(b)),
+            row!(concat!("max", $signed), $binary, Integer, wide |a: $s, b: $s| a.max(b)),
         ]
     };
 }
@@ -154,93 +154,93 @@ const WIDTH_64: &[TableRow] =
 
 /// What is not alike for all widths.
 const OTHERS: &[TableRow] = &[
-    row!("add.sat.s32", "r=rr", Integer, |a: i32, b: i32| a.saturating_add(b)),
-    row!("sub.sat.s32", "r=rr", Integer, |a: i32, b: i32| a.saturating_sub(b)),
-    row!("mul.wide.u16", "r=hh", Integer, |a: u16, b: u16| u32::from(a) * u32::from(b)),
-    row!("mul.wide.s16", "r=hh", Integer, |a: i16, b: i16| i32::from(a) * i32::from(b)),
-    row!("mul.wide.u32", "l=rr", Integer, |a: u32, b: u32| u64::from(a) * u64::from(b)),
-    row!("mul.wide.s32", "l=rr", Integer, |a: i32, b: i32| i64::from(a) * i64::from(b)),
-    row!("mad.wide.u16", "r=hhr", Integer, |a: u16, b: u16, c: u32| {
+    row!("add.sat.s32", "r=rr", Integer, wide |a: i32, b: i32| a.saturating_add(b)),
+    row!("sub.sat.s32", "r=rr", Integer, wide |a: i32, b: i32| a.saturating_sub(b)),
+    row!("mul.wide.u16", "r=hh", Integer, wide |a: u16, b: u16| u32::from(a) * u32::from(b)),
+    row!("mul.wide.s16", "r=hh", Integer, wide |a: i16, b: i16| i32::from(a) * i32::from(b)),
+    row!("mul.wide.u32", "l=rr", Integer, wide |a: u32, b: u32| u64::from(a) * u64::from(b)),
+    row!("mul.wide.s32", "l=rr", Integer, wide |a: i32, b: i32| i64::from(a) * i64::from(b)),
+    row!("mad.wide.u16", "r=hhr", Integer, wide |a: u16, b: u16, c: u32| {
         (u32::from(a) * u32::from(b)).wrapping_add(c)
     }),
-    row!("mad.wide.s16", "r=hhr", Integer, |a: i16, b: i16, c: i32| {
+    row!("mad.wide.s16", "r=hhr", Integer, wide |a: i16, b: i16, c: i32| {
         (i32::from(a) * i32::from(b)).wrapping_add(c)
     }),
-    row!("mad.wide.u32", "l=rrl", Integer, |a: u32, b: u32, c: u64| {
+    row!("mad.wide.u32", "l=rrl", Integer, wide |a: u32, b: u32, c: u64| {
         (u64::from(a) * u64::from(b)).wrapping_add(c)
     }),
-    row!("mad.wide.s32", "l=rrl", Integer, |a: i32, b: i32, c: i64| {
+    row!("mad.wide.s32", "l=rrl", Integer, wide |a: i32, b: i32, c: i64| {
         (i64::from(a) * i64::from(b)).wrapping_add(c)
     }),
-    row!("mad.hi.sat.s32", "r=rrr", Integer, |a: i32, b: i32, c: i32| {
+    row!("mad.hi.sat.s32", "r=rrr", Integer, wide |a: i32, b: i32, c: i32| {
         clamp(((i64::from(a) * i64::from(b)) >> 32) + i64::from(c))
     }),
-    row!("mul24.lo.u32", "r=rr", Integer, |a: u32, b: u32| (u24(a) * u24(b)) as u32),
-    row!("mul24.lo.s32", "r=rr", Integer, |a: u32, b: u32| (s24(a) * s24(b)) as u32),
-    row!("mul24.hi.u32", "r=rr", Integer, |a: u32, b: u32| mul24_hi(u24(a), u24(b))),
-    row!("mul24.hi.s32", "r=rr", Integer, |a: u32, b: u32| mul24_hi(s24(a), s24(b))),
-    row!("mad24.lo.u32", "r=rrr", Integer, |a: u32, b: u32, c: u32| {
+    row!("mul24.lo.u32", "r=rr", Integer, wide |a: u32, b: u32| (u24(a) * u24(b)) as u32),
+    row!("mul24.lo.s32", "r=rr", Integer, wide |a: u32, b: u32| (s24(a) * s24(b)) as u32),
+    row!("mul24.hi.u32", "r=rr", Integer, wide |a: u32, b: u32| mul24_hi(u24(a), u24(b))),
+    row!("mul24.hi.s32", "r=rr", Integer, wide |a: u32, b: u32| mul24_hi(s24(a), s24(b))),
+    row!("mad24.lo.u32", "r=rrr", Integer, wide |a: u32, b: u32, c: u32| {
         ((u24(a) * u24(b)) as u32).wrapping_add(c)
     }),
-    row!("mad24.lo.s32", "r=rrr", Integer, |a: u32, b: u32, c: u32| {
+    row!("mad24.lo.s32", "r=rrr", Integer, wide |a: u32, b: u32, c: u32| {
         ((s24(a) * s24(b)) as u32).wrapping_add(c)
     }),
-    row!("mad24.hi.u32", "r=rrr", Integer, |a: u32, b: u32, c: u32| {
+    row!("mad24.hi.u32", "r=rrr", Integer, wide |a: u32, b: u32, c: u32| {
         mul24_hi(u24(a), u24(b)).wrapping_add(c)
     }),
-    row!("mad24.hi.s32", "r=rrr", Integer, |a: u32, b: u32, c: u32| {
+    row!("mad24.hi.s32", "r=rrr", Integer, wide |a: u32, b: u32, c: u32| {
         mul24_hi(s24(a), s24(b)).wrapping_add(c)
     }),
-    row!("mad24.hi.sat.s32", "r=rrr", Integer, |a: u32, b: u32, c: i32| {
+    row!("mad24.hi.sat.s32", "r=rrr", Integer, wide |a: u32, b: u32, c: i32| {
         clamp(i64::from(mul24_hi(s24(a), s24(b)) as i32) + i64::from(c))
     }),
-    row!("min.relu.s32", "r=rr", Integer, |a: i32, b: i32| a.min(b).max(0)),
-    row!("max.relu.s32", "r=rr", Integer, |a: i32, b: i32| a.max(b).max(0)),
-    row!("add(.u16x2|.s16x2)", "r=rr", Integer, |a: u32, b: u32| {
+    row!("min.relu.s32", "r=rr", Integer, wide |a: i32, b: i32| a.min(b).max(0)),
+    row!("max.relu.s32", "r=rr", Integer, wide |a: i32, b: i32| a.max(b).max(0)),
+    row!("add(.u16x2|.s16x2)", "r=rr", Integer, wide |a: u32, b: u32| {
         halves([a, b], |[a, b]| a.wrapping_add(b))
     }),
-    row!("min.u16x2", "r=rr", Integer, |a: u32, b: u32| halves([a, b], |[a, b]| a.min(b))),
-    row!("max.u16x2", "r=rr", Integer, |a: u32, b: u32| halves([a, b], |[a, b]| a.max(b))),
-    row!("min.s16x2", "r=rr", Integer, |a: u32, b: u32| {
+    row!("min.u16x2", "r=rr", Integer, wide |a: u32, b: u32| halves([a, b], |[a, b]| a.min(b))),
+    row!("max.u16x2", "r=rr", Integer, wide |a: u32, b: u32| halves([a, b], |[a, b]| a.max(b))),
+    row!("min.s16x2", "r=rr", Integer, wide |a: u32, b: u32| {
         halves([a, b], |[a, b]| (a as i16).min(b as i16) as u16)
     }),
-    row!("max.s16x2", "r=rr", Integer, |a: u32, b: u32| {
+    row!("max.s16x2", "r=rr", Integer, wide |a: u32, b: u32| {
         halves([a, b], |[a, b]| (a as i16).max(b as i16) as u16)
     }),
-    row!("min.relu.s16x2", "r=rr", Integer, |a: u32, b: u32| {
+    row!("min.relu.s16x2", "r=rr", Integer, wide |a: u32, b: u32| {
         halves([a, b], |[a, b]| (a as i16).min(b as i16).max(0) as u16)
     }),
-    row!("max.relu.s16x2", "r=rr", Integer, |a: u32, b: u32| {
+    row!("max.relu.s16x2", "r=rr", Integer, wide |a: u32, b: u32| {
         halves([a, b], |[a, b]| (a as i16).max(b as i16).max(0) as u16)
     }),
-    row!("dp4a.u32.u32", "r=rrr", Integer, |a: u32, b: u32, c: u32| {
+    row!("dp4a.u32.u32", "r=rrr", Integer, wide |a: u32, b: u32, c: u32| {
         dp4a::<false, false>(a, b, c)
     }),
-    row!("dp4a.u32.s32", "r=rrr", Integer, |a: u32, b: u32, c: u32| dp4a::<false, true>(a, b, c)),
-    row!("dp4a.s32.u32", "r=rrr", Integer, |a: u32, b: u32, c: u32| dp4a::<true, false>(a, b, c)),
-    row!("dp4a.s32.s32", "r=rrr", Integer, |a: u32, b: u32, c: u32| dp4a::<true, true>(a, b, c)),
-    row!("dp2a.lo.u32.u32", "r=rrr", Integer, |a: u32, b: u32, c: u32| {
+    row!("dp4a.u32.s32", "r=rrr", Integer, wide |a: u32, b: u32, c: u32| dp4a::<false, true>(a, b, c)),
+    row!("dp4a.s32.u32", "r=rrr", Integer, wide |a: u32, b: u32, c: u32| dp4a::<true, false>(a, b, c)),
+    row!("dp4a.s32.s32", "r=rrr", Integer, wide |a: u32, b: u32, c: u32| dp4a::<true, true>(a, b, c)),
+    row!("dp2a.lo.u32.u32", "r=rrr", Integer, wide |a: u32, b: u32, c: u32| {
         dp2a::<false, false>(a, b, c)
     }),
-    row!("dp2a.lo.u32.s32", "r=rrr", Integer, |a: u32, b: u32, c: u32| {
+    row!("dp2a.lo.u32.s32", "r=rrr", Integer, wide |a: u32, b: u32, c: u32| {
         dp2a::<false, true>(a, b, c)
     }),
-    row!("dp2a.lo.s32.u32", "r=rrr", Integer, |a: u32, b: u32, c: u32| {
+    row!("dp2a.lo.s32.u32", "r=rrr", Integer, wide |a: u32, b: u32, c: u32| {
         dp2a::<true, false>(a, b, c)
     }),
-    row!("dp2a.lo.s32.s32", "r=rrr", Integer, |a: u32, b: u32, c: u32| {
+    row!("dp2a.lo.s32.s32", "r=rrr", Integer, wide |a: u32, b: u32, c: u32| {
         dp2a::<true, true>(a, b, c)
     }),
-    row!("dp2a.hi.u32.u32", "r=rrr", Integer, |a: u32, b: u32, c: u32| {
+    row!("dp2a.hi.u32.u32", "r=rrr", Integer, wide |a: u32, b: u32, c: u32| {
         dp2a::<false, false>(a, b >> 16, c)
     }),
-    row!("dp2a.hi.u32.s32", "r=rrr", Integer, |a: u32, b: u32, c: u32| {
+    row!("dp2a.hi.u32.s32", "r=rrr", Integer, wide |a: u32, b: u32, c: u32| {
         dp2a::<false, true>(a, b >> 16, c)
     }),
-    row!("dp2a.hi.s32.u32", "r=rrr", Integer, |a: u32, b: u32, c: u32| {
+    row!("dp2a.hi.s32.u32", "r=rrr", Integer, wide |a: u32, b: u32, c: u32| {
         dp2a::<true, false>(a, b >> 16, c)
     }),
-    row!("dp2a.hi.s32.s32", "r=rrr", Integer, |a: u32, b: u32, c: u32| {
+    row!("dp2a.hi.s32.s32", "r=rrr", Integer, wide |a: u32, b: u32, c: u32| {
         dp2a::<true, true>(a, b >> 16, c)
     }),
 ];

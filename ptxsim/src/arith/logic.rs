@@ -8,27 +8,32 @@ use crate::isa::TableRow;
 #[inline(always)]
 fn lop3(table: i64, a: u32, b: u32, c: u32) -> u32 {
     let term = |k: u32| if table >> k & 1 != 0 { u32::MAX } else { 0 };
-    let with_a = (term(7) & b & c) | (term(6) & b & !c) | (term(5) & !b & c) | (term(4) & !b & !c);
-    let without = (term(3) & b & c) | (term(2) & b & !c) | (term(1) & !b & c) | (term(0) & !b & !c);
-    (a & with_a) | (!a & without)
+    // The second where the selector's bit is set, else the first.
+    let choose = |selector: u32, first: u32, second: u32| first ^ ((first ^ second) & selector);
+    let by_c = |k: u32| choose(c, term(k), term(k + 1));
+    choose(a, choose(b, by_c(0), by_c(2)), choose(b, by_c(4), by_c(6)))
 }
 
 /// Bytes of the pair b:a, chosen by the four numbers that `byte` gives.
 #[inline(always)]
 fn permute(a: u32, b: u32, byte: impl Fn(u32) -> u32) -> u32 {
-    let pair = u64::from(b) << 32 | u64::from(a);
-    (0..4).fold(0, |word, k| word | ((pair >> (8 * (byte(k) & 7))) as u32 & 0xff) << (8 * k))
+    let choice = |k: u32| {
+        let n = byte(k);
+        let word = if n & 4 != 0 { b } else { a };
+        (word >> (8 * (n & 3)) & 0xff) << (8 * k)
+    };
+    choice(0) | choice(1) | choice(2) | choice(3)
 }
 
 /// `prmt` without a mode: four bits a byte, of which the highest asks for copies of its sign.
 #[inline(always)]
 fn permute_any(a: u32, b: u32, selector: u32) -> u32 {
-    let signs = permute(a, b, |k| selector >> (4 * k));
-    (0..4).fold(0, |word, k| {
-        let byte = signs >> (8 * k) & 0xff;
-        let copies = if byte & 0x80 != 0 { 0xff } else { 0 };
-        word | (if selector >> (4 * k + 3) & 1 != 0 { copies } else { byte }) << (8 * k)
-    })
+    let bytes = permute(a, b, |k| selector >> (4 * k));
+    // The bytes whose selectors have the highest bit set, and in each of these the sign alone.
+    let wanted = |k: u32| if selector >> (4 * k + 3) & 1 != 0 { 0xff << (8 * k) } else { 0 };
+    let copies = wanted(0) | wanted(1) | wanted(2) | wanted(3);
+    let signs = bytes >> 7 & 0x0101_0101;
+    (bytes & !copies) | ((signs << 8).wrapping_sub(signs) & copies)
 }
 
 /// The funnel b:a, moved left, and its upper word.
@@ -46,29 +51,52 @@ fn funnel_right(a: u32, b: u32, amount: u32) -> u32 {
 /// `bfe`: `len` bits of `a` from `pos`; what would come from beyond the top is the sign, which is
 /// the field's highest bit, or that of `a` where the field reaches beyond.
 #[inline(always)]
-fn extract<const BITS: u32, const SIGNED: bool>(a: u64, pos: u32, len: u32) -> u64 {
+fn extract<const SIGNED: bool>(a: u64, pos: u32, len: u32) -> u64 {
     let (pos, len) = (pos & 0xff, len & 0xff);
     if len == 0 {
         return 0;
     }
-    let top = (pos + len - 1).min(BITS - 1);
+    let top = (pos + len - 1).min(63);
     let sign = SIGNED && a >> top & 1 != 0;
-    let field = if pos < BITS { a >> pos } else { 0 };
+    let field = if pos < 64 { a >> pos } else { 0 };
     // Bits of the field that `a` has.
-    let known = (BITS.saturating_sub(pos)).min(len);
+    let known = 64u32.saturating_sub(pos).min(len);
     let mask = low_bits(known);
     (field & mask) | if sign { !mask } else { 0 }
 }
 
 /// `bfi`: puts `len` bits of `a` into `b` at `pos`.
 #[inline(always)]
-fn insert<const BITS: u32>(a: u64, b: u64, pos: u32, len: u32) -> u64 {
+fn insert(a: u64, b: u64, pos: u32, len: u32) -> u64 {
     let (pos, len) = (pos & 0xff, len & 0xff);
-    if pos >= BITS {
+    if pos >= 64 {
         return b;
     }
     let mask = low_bits(len) << pos;
     (b & !mask) | (a << pos & mask)
+}
+
+/// [`extract`] in 32 bits, which has no branch and so fits vectors.
+#[inline(always)]
+fn extract32<const SIGNED: bool>(a: u32, pos: u32, len: u32) -> u32 {
+    let (pos, len) = (pos & 0xff, len & 0xff);
+    let cut = 32 - len.clamp(1, 32);
+    let field = if SIGNED {
+        // Beyond the top there is nothing but the sign of `a`.
+        ((a as i32 >> pos.min(31) << cut) >> cut) as u32
+    } else {
+        (if pos < 32 { a >> (pos & 31) } else { 0 }) << cut >> cut
+    };
+    if len == 0 { 0 } else { field }
+}
+
+/// [`insert`] in 32 bits.
+#[inline(always)]
+fn insert32(a: u32, b: u32, pos: u32, len: u32) -> u32 {
+    let (pos, len) = (pos & 0xff, len & 0xff);
+    let low = if len == 0 { 0 } else { u32::MAX >> (32 - len.clamp(1, 32)) };
+    let mask = if pos < 32 { low << (pos & 31) } else { 0 };
+    (b & !mask) | (a << (pos & 31) & mask)
 }
 
 /// The lowest `n` bits.
@@ -141,13 +169,13 @@ macro_rules! widths {
             row!(concat!("not", $b), $unary, Integer, |a: $u| !a),
             row!(concat!("cnot", $b), $unary, Integer, |a: $u| $u::from(a == 0)),
             // Amounts beyond the width count as the width.
-            row!(concat!("shl", $b), $shift, Integer, |a: $u, n: u32| {
+            row!(concat!("shl", $b), $shift, Integer, wide |a: $u, n: u32| {
                 if n < $bits { a << n } else { 0 }
             }),
-            row!(concat!("shr(", $b, "|", $unsigned, ")"), $shift, Integer, |a: $u, n: u32| {
+            row!(concat!("shr(", $b, "|", $unsigned, ")"), $shift, Integer, wide |a: $u, n: u32| {
                 if n < $bits { a >> n } else { 0 }
             }),
-            row!(concat!("shr", $signed), $shift, Integer, |a: $s, n: u32| a >> n.min($bits - 1)),
+            row!(concat!("shr", $signed), $shift, Integer, wide |a: $s, n: u32| a >> n.min($bits - 1)),
         ]
     };
 }
@@ -165,7 +193,7 @@ const OTHERS: &[TableRow] = &[
     row!("or.pred", "p=pp", Compare, |a: bool, b: bool| a | b),
     row!("xor.pred", "p=pp", Compare, |a: bool, b: bool| a ^ b),
     row!("not.pred", "p=p", Compare, |a: bool| !a),
-    row!("lop3.b32", "r=rrri", Integer, imm k |a: u32, b: u32, c: u32| lop3(k, a, b, c)),
+    row!("lop3.b32", "r=rrri", Integer, wide imm k |a: u32, b: u32, c: u32| lop3(k, a, b, c)),
     row!("lop3.and.b32", "r|p=rrrip", Integer, imm k |a: u32, b: u32, c: u32, q: bool| {
         let d = lop3(k, a, b, c);
         (d, (d != 0) & q)
@@ -174,68 +202,68 @@ const OTHERS: &[TableRow] = &[
         let d = lop3(k, a, b, c);
         (d, (d != 0) | q)
     }),
-    row!("shf.l.clamp.b32", "r=rrr", Integer, |a: u32, b: u32, n: u32| {
+    row!("shf.l.clamp.b32", "r=rrr", Integer, wide |a: u32, b: u32, n: u32| {
         funnel_left(a, b, n.min(32))
     }),
-    row!("shf.l.wrap.b32", "r=rrr", Integer, |a: u32, b: u32, n: u32| funnel_left(a, b, n & 31)),
-    row!("shf.r.clamp.b32", "r=rrr", Integer, |a: u32, b: u32, n: u32| {
+    row!("shf.l.wrap.b32", "r=rrr", Integer, wide |a: u32, b: u32, n: u32| funnel_left(a, b, n & 31)),
+    row!("shf.r.clamp.b32", "r=rrr", Integer, wide |a: u32, b: u32, n: u32| {
         funnel_right(a, b, n.min(32))
     }),
-    row!("shf.r.wrap.b32", "r=rrr", Integer, |a: u32, b: u32, n: u32| funnel_right(a, b, n & 31)),
-    row!("prmt.b32", "r=rrr", Integer, |a: u32, b: u32, c: u32| permute_any(a, b, c)),
-    row!("prmt.b32.f4e", "r=rrr", Integer, |a: u32, b: u32, c: u32| permute(a, b, |k| k + (c & 3))),
-    row!("prmt.b32.b4e", "r=rrr", Integer, |a: u32, b: u32, c: u32| {
+    row!("shf.r.wrap.b32", "r=rrr", Integer, wide |a: u32, b: u32, n: u32| funnel_right(a, b, n & 31)),
+    row!("prmt.b32", "r=rrr", Integer, wide |a: u32, b: u32, c: u32| permute_any(a, b, c)),
+    row!("prmt.b32.f4e", "r=rrr", Integer, wide |a: u32, b: u32, c: u32| permute(a, b, |k| k + (c & 3))),
+    row!("prmt.b32.b4e", "r=rrr", Integer, wide |a: u32, b: u32, c: u32| {
         permute(a, b, |k| (c & 3).wrapping_sub(k))
     }),
-    row!("prmt.b32.rc8", "r=rrr", Integer, |a: u32, b: u32, c: u32| permute(a, b, |_| c & 3)),
-    row!("prmt.b32.ecl", "r=rrr", Integer, |a: u32, b: u32, c: u32| {
+    row!("prmt.b32.rc8", "r=rrr", Integer, wide |a: u32, b: u32, c: u32| permute(a, b, |_| c & 3)),
+    row!("prmt.b32.ecl", "r=rrr", Integer, wide |a: u32, b: u32, c: u32| {
         permute(a, b, |k| k.max(c & 3))
     }),
-    row!("prmt.b32.ecr", "r=rrr", Integer, |a: u32, b: u32, c: u32| {
+    row!("prmt.b32.ecr", "r=rrr", Integer, wide |a: u32, b: u32, c: u32| {
         permute(a, b, |k| k.min(c & 3))
     }),
-    row!("prmt.b32.rc16", "r=rrr", Integer, |a: u32, b: u32, c: u32| {
+    row!("prmt.b32.rc16", "r=rrr", Integer, wide |a: u32, b: u32, c: u32| {
         permute(a, b, |k| (k & 1) + 2 * (c & 1))
     }),
-    row!("bfe.u32", "r=rrr", Integer, |a: u32, pos: u32, len: u32| {
-        extract::<32, false>(u64::from(a), pos, len) as u32
+    row!("bfe.u32", "r=rrr", Integer, wide |a: u32, pos: u32, len: u32| {
+        extract32::<false>(a, pos, len)
     }),
-    row!("bfe.s32", "r=rrr", Integer, |a: u32, pos: u32, len: u32| {
-        extract::<32, true>(u64::from(a), pos, len) as u32
+    row!("bfe.s32", "r=rrr", Integer, wide |a: u32, pos: u32, len: u32| {
+        extract32::<true>(a, pos, len)
     }),
-    row!("bfe.u64", "l=lrr", Integer, |a: u64, pos: u32, len: u32| {
-        extract::<64, false>(a, pos, len)
+    row!("bfe.u64", "l=lrr", Integer, wide |a: u64, pos: u32, len: u32| {
+        extract::<false>(a, pos, len)
     }),
-    row!("bfe.s64", "l=lrr", Integer, |a: u64, pos: u32, len: u32| {
-        extract::<64, true>(a, pos, len)
+    row!("bfe.s64", "l=lrr", Integer, wide |a: u64, pos: u32, len: u32| {
+        extract::<true>(a, pos, len)
     }),
-    row!("bfi.b32", "r=rrrr", Integer, |a: u32, b: u32, pos: u32, len: u32| {
-        insert::<32>(u64::from(a), u64::from(b), pos, len) as u32
+    row!("bfi.b32", "r=rrrr", Integer, wide |a: u32, b: u32, pos: u32, len: u32| {
+        insert32(a, b, pos, len)
     }),
-    row!("bfi.b64", "l=llrr", Integer, |a: u64, b: u64, pos: u32, len: u32| {
-        insert::<64>(a, b, pos, len)
+    row!("bfi.b64", "l=llrr", Integer, wide |a: u64, b: u64, pos: u32, len: u32| {
+        insert(a, b, pos, len)
     }),
     row!("brev.b32", "r=r", Integer, |a: u32| a.reverse_bits()),
     row!("brev.b64", "l=l", Integer, |a: u64| a.reverse_bits()),
-    row!("clz.b32", "r=r", Integer, |a: u32| a.leading_zeros()),
-    row!("clz.b64", "r=l", Integer, |a: u64| a.leading_zeros()),
-    row!("popc.b32", "r=r", Integer, |a: u32| a.count_ones()),
-    row!("popc.b64", "r=l", Integer, |a: u64| a.count_ones()),
-    row!("bfind.u32", "r=r", Integer, |a: u32| find(u64::from(a))),
-    row!("bfind.s32", "r=r", Integer, |a: i32| find(unsigned(i64::from(a)))),
-    row!("bfind.u64", "r=l", Integer, |a: u64| find(a)),
-    row!("bfind.s64", "r=l", Integer, |a: i64| find(unsigned(a))),
-    row!("bfind.shiftamt.u32", "r=r", Integer, |a: u32| find_shift::<32>(u64::from(a))),
-    row!("bfind.shiftamt.s32", "r=r", Integer, |a: i32| find_shift::<32>(unsigned(i64::from(a)))),
-    row!("bfind.shiftamt.u64", "r=l", Integer, |a: u64| find_shift::<64>(a)),
-    row!("bfind.shiftamt.s64", "r=l", Integer, |a: i64| find_shift::<64>(unsigned(a))),
+    row!("clz.b32", "r=r", Integer, wide |a: u32| a.leading_zeros()),
+    row!("clz.b64", "r=l", Integer, wide |a: u64| a.leading_zeros()),
+    row!("popc.b32", "r=r", Integer, wide |a: u32| a.count_ones()),
+    row!("popc.b64", "r=l", Integer, wide |a: u64| a.count_ones()),
+    row!("bfind.u32", "r=r", Integer, wide |a: u32| find(u64::from(a))),
+    row!("bfind.s32", "r=r", Integer, wide |a: i32| find(unsigned(i64::from(a)))),
+    row!("bfind.u64", "r=l", Integer, wide |a: u64| find(a)),
+    row!("bfind.s64", "r=l", Integer, wide |a: i64| find(unsigned(a))),
+    row!("bfind.shiftamt.u32", "r=r", Integer, wide |a: u32| find_shift::<32>(u64::from(a))),
+    row!("bfind.shiftamt.s32", "r=r", Integer, wide |a: i32| find_shift::<32>(unsigned(i64::from(a)))),
+    row!("bfind.shiftamt.u64", "r=l", Integer, wide |a: u64| find_shift::<64>(a)),
+    row!("bfind.shiftamt.s64", "r=l", Integer, wide |a: i64| find_shift::<64>(unsigned(a))),
     row!("fns.b32", "r=rrr", Integer, |a: u32, base: u32, n: i32| find_nth(a, base, n)),
-    row!("bmsk.clamp.b32", "r=rr", Integer, |a: u32, b: u32| mask::<true>(a, b)),
-    row!("bmsk.wrap.b32", "r=rr", Integer, |a: u32, b: u32| mask::<false>(a, b)),
-    row!("szext.clamp.u32", "r=rr", Integer, |a: u32, b: u32| extend::<true, false>(a, b)),
-    row!("szext.clamp.s32", "r=rr", Integer, |a: u32, b: u32| extend::<true, true>(a, b)),
-    row!("szext.wrap.u32", "r=rr", Integer, |a: u32, b: u32| extend::<false, false>(a, b)),
-    row!("szext.wrap.s32", "r=rr", Integer, |a: u32, b: u32| extend::<false, true>(a, b)),
+    row!("bmsk.clamp.b32", "r=rr", Integer, wide |a: u32, b: u32| mask::<true>(a, b)),
+    row!("bmsk.wrap.b32", "r=rr", Integer, wide |a: u32, b: u32| mask::<false>(a, b)),
+    row!("szext.clamp.u32", "r=rr", Integer, wide |a: u32, b: u32| extend::<true, false>(a, b)),
+    row!("szext.clamp.s32", "r=rr", Integer, wide |a: u32, b: u32| extend::<true, true>(a, b)),
+    row!("szext.wrap.u32", "r=rr", Integer, wide |a: u32, b: u32| extend::<false, false>(a, b)),
+    row!("szext.wrap.s32", "r=rr", Integer, wide |a: u32, b: u32| extend::<false, true>(a, b)),
 ];
 
 /// Logic, shifts, fields.

@@ -61,7 +61,7 @@ macro_rules! lane {
 #[inline(never)]
 fn merge<T: Copy>(row: &mut [T; LANES], values: &[T; LANES], mask: u32) {
     for lane in 0..LANES {
-        row[lane] = if mask >> lane & 1 != 0 { values[lane] } else { row[lane] };
+        row[lane] = if mask & BIT[lane] != 0 { values[lane] } else { row[lane] };
     }
 }
 
@@ -128,6 +128,69 @@ float! {
     f64, F64, |x| x, f64::from_bits, f64::to_bits;
 }
 
+/// An integer type.
+pub trait Int: Copy + Lane + Dest {
+    /// The least.
+    const MIN: i128;
+    /// The largest.
+    const MAX: i128;
+    /// How wide it is.
+    const BITS: u32;
+    /// Extended, or the bits of a u64.
+    fn to_i64(self) -> i64;
+    /// As wide as needed: the bits of a u64 above the range of an i64 too.
+    fn exact(self) -> i128;
+    /// The low bits.
+    fn wrap(bits: i64) -> Self;
+    /// Cut off to the nearest that fits; 0 of a NaN.
+    fn from_f64(x: f64) -> Self;
+    /// As `from_f64`.
+    fn from_f32(x: f32) -> Self;
+    /// The nearest.
+    fn to_f32(self) -> f32;
+    /// The nearest.
+    fn to_f64(self) -> f64;
+}
+
+macro_rules! int {
+    ($($type:ident)*) => {$(
+        impl Int for $type {
+            const MIN: i128 = $type::MIN as i128;
+            const MAX: i128 = $type::MAX as i128;
+            const BITS: u32 = $type::BITS;
+            #[inline(always)]
+            fn to_i64(self) -> i64 {
+                self as i64
+            }
+            #[inline(always)]
+            fn exact(self) -> i128 {
+                self as i128
+            }
+            #[inline(always)]
+            fn wrap(bits: i64) -> $type {
+                bits as $type
+            }
+            #[inline(always)]
+            fn from_f64(x: f64) -> $type {
+                x as $type
+            }
+            #[inline(always)]
+            fn from_f32(x: f32) -> $type {
+                x as $type
+            }
+            #[inline(always)]
+            fn to_f32(self) -> f32 {
+                self as f32
+            }
+            #[inline(always)]
+            fn to_f64(self) -> f64 {
+                self as f64
+            }
+        }
+    )*};
+}
+int!(u8 i8 u16 i16 u32 i32 u64 i64);
+
 impl Lane for bool {
     type Row = u32;
     #[inline(always)]
@@ -136,7 +199,7 @@ impl Lane for bool {
     }
     #[inline(always)]
     fn get(row: &u32, lane: usize) -> bool {
-        row >> lane & 1 != 0
+        row & BIT[lane] != 0
     }
 }
 
@@ -164,19 +227,32 @@ pub fn store_bits(predicate: &mut u32, bits: u32, mask: u32) {
     *predicate = (*predicate & !mask) | (bits & mask);
 }
 
-/// One bit a lane. Eight at a time: the product moves the lowest bit of byte k to bit 56 + k.
-#[inline(always)]
-pub fn pack(values: &[bool; LANES]) -> u32 {
-    let mut bits = 0;
-    for (k, eight) in values.chunks_exact(8).enumerate() {
-        let mut bytes = [0u8; 8];
-        for (byte, &value) in bytes.iter_mut().zip(eight) {
-            *byte = u8::from(value);
-        }
-        let gathered = u64::from_le_bytes(bytes).wrapping_mul(0x0102_0408_1020_4080) >> 56;
-        bits |= (gathered as u32) << (8 * k);
+/// The bit of every lane, as a table: the compiler makes vectors of what uses it, but not of shifts
+/// by the lane's number.
+pub const BIT: [u32; LANES] = {
+    let mut bits = [0; LANES];
+    let mut lane = 0;
+    while lane < LANES {
+        bits[lane] = 1 << lane;
+        lane += 1;
     }
     bits
+};
+
+/// One bit a lane.
+#[inline(always)]
+pub fn pack(values: &[bool; LANES]) -> u32 {
+    gather(|lane| values[lane])
+}
+
+/// One bit a lane, where `f` holds.
+#[inline(always)]
+pub fn gather(f: impl Fn(usize) -> bool) -> u32 {
+    let mut bits = [0; LANES];
+    for (lane, bit) in bits.iter_mut().enumerate() {
+        *bit = if f(lane) { BIT[lane] } else { 0 };
+    }
+    bits.iter().fold(0, |all, bit| all | bit)
 }
 
 /// `d = f(a)`.
@@ -269,7 +345,8 @@ pub fn halves<const N: usize>(words: [u32; N], f: impl Fn([u16; N]) -> u16) -> u
 
 /// One line of the table: pattern, operands, class, and what happens in a lane, as a closure whose
 /// parameters' types say how the sources are read and whose result's type says what is stored.
-/// `imm` before the closure names the instruction's immediate.
+/// `imm` before the closure names the instruction's immediate; `wide` before that has it compiled
+/// for wider vectors too, where that pays.
 macro_rules! row {
     ($pattern:expr, $operands:expr, $class:ident, $($what:tt)*) => {
         $crate::isa::TableRow {
@@ -285,6 +362,17 @@ macro_rules! row {
 macro_rules! row_function {
     (function $function:expr) => {
         $function
+    };
+    (wide $($what:tt)*) => {
+        |r, i, mask| {
+            $crate::arith::simd::rows(
+                r,
+                i,
+                mask,
+                $crate::arith::rows::row_function!($($what)*),
+                $crate::arith::rows::row_function!($($what)*),
+            )
+        }
     };
     (|$a:ident: $A:ty| $f:expr) => {
         |r, i, mask| $crate::arith::rows::unary(r, i, mask, |$a: $A| $f)

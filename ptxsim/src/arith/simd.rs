@@ -1,57 +1,40 @@
-//! Fused multiply-adds over rows. Without the processor's instruction each is a call of a library
-//! function, several times slower, and a portable build may not assume it; so it is asked for at
-//! run time. Both ways are exactly rounded, so that the results are the same on every machine.
+//! Rows with wider vectors than a portable build may assume: a function is compiled twice, once
+//! for AVX2 and FMA, and which of the two runs is decided by the processor. It is the same Rust
+//! both times, and Rust neither contracts nor reorders floating-point operations, so that the
+//! results are the same on every machine.
 //!
 //! This is the only file of the crate's arithmetic with `unsafe`.
 #![allow(unsafe_code)]
 
-use crate::isa::LANES;
+use crate::isa::{Inst, Registers};
 
-/// `a * b + c` in every lane, rounded once.
-#[inline]
-pub fn fma_f32(a: &[f32; LANES], b: &[f32; LANES], c: &[f32; LANES]) -> [f32; LANES] {
-    #[cfg(target_arch = "x86_64")]
-    if has_fma() {
-        // SAFETY: the processor has the instructions that the function is compiled for.
-        return unsafe { fma_f32_x86(a, b, c) };
-    }
-    std::array::from_fn(|lane| a[lane].mul_add(b[lane], c[lane]))
-}
-
-/// `a * b + c` in every lane, rounded once.
-#[inline]
-pub fn fma_f64(a: &[f64; LANES], b: &[f64; LANES], c: &[f64; LANES]) -> [f64; LANES] {
-    #[cfg(target_arch = "x86_64")]
-    if has_fma() {
-        // SAFETY: the processor has the instructions that the function is compiled for.
-        return unsafe { fma_f64_x86(a, b, c) };
-    }
-    std::array::from_fn(|lane| a[lane].mul_add(b[lane], c[lane]))
-}
-
-/// Whether the processor has AVX2 and FMA; the standard library remembers the answer.
-#[cfg(target_arch = "x86_64")]
+/// `wide` or `plain`, which must do the same: `wide` is compiled for the wider vectors. Both must
+/// be small or `#[inline(always)]`, since only what is inlined here is compiled anew.
 #[inline(always)]
-fn has_fma() -> bool {
-    is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")
+pub fn twice<A, R>(given: A, wide: impl FnOnce(A) -> R, plain: impl FnOnce(A) -> R) -> R {
+    #[cfg(target_arch = "x86_64")]
+    if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+        // SAFETY: the processor has the instructions that the function is compiled for.
+        return unsafe { avx2(given, wide) };
+    }
+    let _ = wide;
+    plain(given)
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
-fn fma_f32_x86(a: &[f32; LANES], b: &[f32; LANES], c: &[f32; LANES]) -> [f32; LANES] {
-    let mut out = [0.0; LANES];
-    for lane in 0..LANES {
-        out[lane] = a[lane].mul_add(b[lane], c[lane]);
-    }
-    out
+fn avx2<A, R>(given: A, f: impl FnOnce(A) -> R) -> R {
+    f(given)
 }
 
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma")]
-fn fma_f64_x86(a: &[f64; LANES], b: &[f64; LANES], c: &[f64; LANES]) -> [f64; LANES] {
-    let mut out = [0.0; LANES];
-    for lane in 0..LANES {
-        out[lane] = a[lane].mul_add(b[lane], c[lane]);
-    }
-    out
+/// [`twice`] for functions of the table.
+#[inline(always)]
+pub fn rows(
+    r: &mut Registers,
+    i: &Inst,
+    mask: u32,
+    wide: impl FnOnce(&mut Registers, &Inst, u32),
+    plain: impl FnOnce(&mut Registers, &Inst, u32),
+) {
+    twice((r, i, mask), |(r, i, mask)| wide(r, i, mask), |(r, i, mask)| plain(r, i, mask));
 }
