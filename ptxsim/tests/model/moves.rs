@@ -14,10 +14,6 @@ fn registers() -> Registers {
         r32: (0..10).map(|_| [0; LANES].map(|_: u32| word() as u32)).collect(),
         r64: (0..2).map(|_| [0; LANES].map(|_: u64| word())).collect(),
         p: Vec::new(),
-<<<<<<< HEAD
-=======
-        carry: 0,
->>>>>>> arith
         ..Registers::default()
     }
 }
