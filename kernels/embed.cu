@@ -11,7 +11,7 @@
 // Grid: x = tokens, y = slices of EMBED_THREADS vectors of a row. One vector of 16 bytes a thread
 // keeps a single decode row spread over several blocks, where the kernel is nothing but latency.
 //
-// Held by tests/kernels.rs: arguments, symbols, machine code. Nothing in the suite executes it yet.
+// Held by tests/simulated.rs (numbers, bits, races, traffic) and tests/kernels.rs (the build).
 
 #include "common.cuh"
 

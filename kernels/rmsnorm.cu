@@ -11,7 +11,7 @@
 // Floor: rows * 8 * hidden bytes (read both, write both), 4 * hidden without a residual, and gamma
 // once; 4 flops an element. The row waits in shared memory between the two passes.
 //
-// Held by tests/kernels.rs: arguments, symbols, machine code. Nothing in the suite executes it yet.
+// Held by tests/simulated.rs (numbers, bits, races, traffic) and tests/kernels.rs (the build).
 
 #include "common.cuh"
 #include "dtype.cuh"

@@ -16,7 +16,7 @@
 // Grid: x = tokens, y = groups of heads. D / 4 lanes take a head and four dimensions each, two
 // neighbours and their two partners, so every access of a warp is to whole 32-byte sectors.
 //
-// Held by tests/kernels.rs: arguments, symbols, machine code. Nothing in the suite executes it yet.
+// Held by tests/simulated.rs (numbers, bits, races, traffic) and tests/kernels.rs (the build).
 
 #include "common.cuh"
 #include "dtype.cuh"

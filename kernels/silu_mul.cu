@@ -9,7 +9,7 @@
 //
 // Grid: x = rows, y = slices of SILU_MUL_THREADS vectors of a row.
 //
-// Held by tests/kernels.rs: arguments, symbols, machine code. Nothing in the suite executes it yet.
+// Held by tests/simulated.rs (numbers, bits, races, traffic) and tests/kernels.rs (the build).
 
 #include "common.cuh"
 #include "dtype.cuh"

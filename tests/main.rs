@@ -13,5 +13,7 @@ mod ops;
 mod params;
 mod reference;
 mod sample;
+#[cfg(feature = "cuda")]
+mod simulated;
 mod text;
 mod tidy;

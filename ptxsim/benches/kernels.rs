@@ -6,6 +6,8 @@
 
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main};
+use ptxsim::tensor::swizzle::Swizzle;
+use ptxsim::tensor::tma::{DataType, Fill, TensorMap, Tiled};
 use ptxsim::{Device, Launch};
 use std::time::Duration;
 
@@ -105,5 +107,52 @@ fn softmax(c: &mut Criterion) {
     measure(&mut group, &mut device, &launch, report.counters.warp_instructions as usize);
 }
 
-criterion_group!(benches, gemm, attention, softmax);
+/// A tensor map of a matrix of bf16 at `address`, in boxes of `box_rows` rows of 64.
+fn map(address: u64, [columns, rows]: [u64; 2], box_rows: u32) -> [u8; 128] {
+    let tiled = Tiled {
+        element: DataType::Bf16,
+        address,
+        dims: &[columns, rows],
+        strides: &[columns * 2],
+        box_dims: &[64, box_rows],
+        element_strides: &[1, 1],
+        swizzle: Swizzle::B128,
+        fill: Fill::Zero,
+    };
+    TensorMap::new(&tiled).unwrap().encode()
+}
+
+fn hopper(c: &mut Criterion) {
+    let (m, n, k) = (512, 512, 1024);
+    let mut device = Device::new();
+    let defines = ["TENSOR_COPIES"];
+    let text = common::compile("ptxsim/tests/kernels/hopper_gemm.cu", &defines, "compute_90a");
+    let module = device.load_ptx("hopper_gemm", &text).unwrap();
+    let mut pointers = Vec::new();
+    numbers(&mut device, m * k, &mut pointers);
+    numbers(&mut device, n * k, &mut pointers);
+    room(&mut device, m * n * 4, &mut pointers);
+    let address = |i: usize| u64::from_le_bytes(pointers[8 * i..8 * i + 8].try_into().unwrap());
+    let mut params = map(address(0), [k as u64, m as u64], 128).to_vec();
+    params.extend(map(address(1), [k as u64, n as u64], 64));
+    params.extend(&pointers);
+    for size in [m, n, k] {
+        params.extend((size as i32).to_le_bytes());
+    }
+    let launch = Launch {
+        module,
+        entry: "hopper_gemm".into(),
+        grid: [n.div_ceil(64) as u32, m.div_ceil(128) as u32, 1],
+        block: [384, 1, 1],
+        shared_bytes: 2 * 24576 + 32,
+        shared_opt_in: true,
+        registers: 168,
+        params,
+        ..Launch::default()
+    };
+    let mut group = c.benchmark_group("gemm bf16 wgmma 512x512x1024");
+    measure(&mut group, &mut device, &launch, m * n * k);
+}
+
+criterion_group!(benches, gemm, attention, hopper, softmax);
 criterion_main!(benches);

@@ -248,6 +248,17 @@ pub fn engine_arrives(
     pass(team, rank, offset);
 }
 
+/// What cannot be right about a barrier after bytes have arrived.
+pub fn trouble(team: &Team, (rank, offset): (usize, u32)) -> Option<String> {
+    let barrier = team.blocks[rank].shared.mbarriers.get(&offset)?;
+    let bytes = barrier.bytes;
+    if bytes < 0 && barrier.pending <= 0 {
+        return Some(format!("{} bytes more than the barrier was told to expect", -bytes));
+    }
+    let range = -(COUNT_MAX as i64)..=COUNT_MAX as i64;
+    (!range.contains(&bytes)).then(|| format!("a transaction count of {bytes} is out of range"))
+}
+
 /// The record of a write by a copy that completes on the barrier at `offset`, and a clock that
 /// knows it; `None` if there is no barrier.
 pub fn copy_access(team: &Team, (rank, offset): (usize, u32), pc: u32) -> Option<(Access, Clock)> {

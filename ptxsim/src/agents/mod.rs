@@ -1,7 +1,11 @@
 //! What works beside the warps: asynchronous copies of 4 to 16 bytes, bulk and tensor copies,
 //! barriers in shared memory, and the products of warpgroups.
 
+mod accumulators;
 pub mod bulk;
+mod bulk_complete;
+pub mod bulk_decode;
+mod bulk_issue;
 pub mod copy;
 pub mod decode;
 pub mod matrix;
@@ -17,7 +21,11 @@ pub fn check_exit(ctx: &mut Ctx<'_, '_>, mask: u32) {
     if let Some(lane) = ctx.warp.copies.unfinished(mask) {
         ctx.fault(FaultKind::Unwaited, lane, "cp.async");
     }
-    if ctx.warp.live == 0 && ctx.warp.wgmma.in_flight() {
+    if let Some(lane) = ctx.warp.bulk.unfinished(mask) {
+        let text = "a bulk copy may still read this block's shared memory";
+        ctx.fault(FaultKind::Unwaited, lane, text);
+    }
+    if ctx.warp.live == 0 && ctx.warp.wgmma.unfinished() {
         ctx.fault(FaultKind::Unwaited, 255, "wgmma");
     }
 }

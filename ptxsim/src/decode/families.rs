@@ -28,6 +28,7 @@ pub const FAMILIES: &[&[Family]] = &[
     memory::decode::FAMILIES,
     machine::decode::FAMILIES,
     agents::decode::FAMILIES,
+    agents::bulk_decode::FAMILIES,
     tensor::decode_mma::FAMILIES,
     tensor::decode_wgmma::FAMILIES,
 ];

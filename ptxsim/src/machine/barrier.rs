@@ -44,12 +44,14 @@ pub mod mode {
 /// predicate and `d[0]` the destination of a reduction.
 pub fn bar(ctx: &mut Ctx<'_, '_>, inst: &Inst, mask: u32) -> Flow {
     let what = inst.imm & 7;
-    if ctx.warp.let_go & mask == mask {
-        ctx.warp.let_go &= !mask;
-        finish_reduction(ctx, inst, mask, what);
-        return Flow::Next;
+    let free = ctx.warp.let_go & mask;
+    if free != 0 {
+        return pass(ctx, inst, mask, free);
     }
-    if ctx.warp.arrived & mask != 0 {
+    // Lanes that have arrived before wait on; others of the warp may only come now.
+    let all = mask;
+    let mask = all & !ctx.warp.arrived;
+    if mask == 0 {
         return Flow::Wait;
     }
     let lane = mask.trailing_zeros() as usize;
@@ -78,12 +80,23 @@ pub fn bar(ctx: &mut Ctx<'_, '_>, inst: &Inst, mask: u32) -> Flow {
     ctx.team.blocks[block].barriers[id as usize].waiting.push((block, index, mask));
     ctx.warp.arrived |= mask;
     complete(ctx, id as usize);
-    if ctx.warp.let_go & mask == mask {
-        ctx.warp.let_go &= !mask;
-        finish_reduction(ctx, inst, mask, what);
+    match ctx.warp.let_go & all {
+        0 => Flow::Wait,
+        free => pass(ctx, inst, all, free),
+    }
+}
+
+/// Lanes that the barrier has let go, of those that stand at it, go on.
+fn pass(ctx: &mut Ctx<'_, '_>, inst: &Inst, mask: u32, free: u32) -> Flow {
+    ctx.warp.let_go &= !free;
+    finish_reduction(ctx, inst, free, inst.imm & 7);
+    if free == mask {
         return Flow::Next;
     }
-    Flow::Wait
+    for lane in (0..32).filter(|l| mask >> l & 1 == 1) {
+        ctx.warp.pc[lane] = ctx.pc + (free >> lane & 1);
+    }
+    Flow::Regroup
 }
 
 fn finish_reduction(ctx: &mut Ctx<'_, '_>, inst: &Inst, mask: u32, what: i64) {

@@ -48,6 +48,8 @@ pub struct World<'d> {
     pub stopped: bool,
     /// What the kernels printed.
     pub printed: String,
+    /// The team that ran last.
+    pub favourite: u32,
     /// First team of the first grid that is not over.
     pub live_first: u32,
 }
@@ -203,7 +205,7 @@ impl Ctx<'_, '_> {
 
 impl World<'_> {
     /// Who made an access to device memory, in words.
-    fn describe(&self, team: &Team, by: &GlobalAccess) -> Accessor {
+    pub(crate) fn describe(&self, team: &Team, by: &GlobalAccess) -> Accessor {
         let grid = self.grids.iter().rev().find(|g| g.first_team <= by.team);
         let Some(grid) = grid else {
             return Accessor::unknown();

@@ -250,6 +250,7 @@ impl Device {
             sync: HashMap::new(),
             stopped: false,
             printed: String::new(),
+            favourite: 0,
             live_first: self.next_team,
         };
         super::schedule::run(&mut world, first.step_limit);

@@ -230,8 +230,11 @@ fn collective(ctx: &mut Ctx<'_, '_>, inst: &Inst, m: u32, force: bool) -> Option
         Exec::Alu(f) => (Members::Warp, Run::Alu(f)),
         Exec::Act(f) => (Members::Warp, Run::Act(f)),
     };
-    if m == ALL {
-        // All 32 lanes are here, so whatever the members are, they are complete.
+    let whole = match members {
+        Members::Warp => true,
+        Members::Source(k) => ctx.registers.r32[inst.s[k as usize] as usize] == [ALL; 32],
+    };
+    if m == ALL && whole {
         return Some(call(ctx, run, inst, m));
     }
     let pc = ctx.pc;

@@ -12,10 +12,16 @@ use std::sync::Arc;
 /// one that polls for what a later one writes is not alone for ever.
 const PATIENCE: u64 = 200_000;
 
+/// Times that warps which poll are given another chance while nothing is written.
+const ROUNDS: u32 = 50;
+/// One turn in so many goes to any cluster, the others to the one that ran last.
+const STAY: usize = 24;
+
 /// Runs every grid of the launch to its end, or to a fault that ends it.
 pub fn run(world: &mut World<'_>, step_limit: u64) {
     let mut teams: Vec<Team> = Vec::new();
     let mut waited = world.steps;
+    let mut patience = (0, 0);
     let width = 2 + world.rng.below(3);
     let mut target = width;
     loop {
@@ -32,6 +38,9 @@ pub fn run(world: &mut World<'_>, step_limit: u64) {
         if !turn(world, &mut teams) {
             if admit(world, &mut teams) {
                 target = teams.len();
+                continue;
+            }
+            if patient(world, &mut teams, &mut patience) {
                 continue;
             }
             let waiting: u64 = world.grids.iter().map(|g| g.clusters - g.started).sum();
@@ -52,6 +61,23 @@ pub fn run(world: &mut World<'_>, step_limit: u64) {
             waited = world.steps;
         }
     }
+}
+
+/// Lets warps go on that seem to poll, though nothing has been written: they may be in a loop that
+/// ends by itself. False if they have had their chance, or if there are none.
+fn patient(world: &World<'_>, teams: &mut [Team], (seen, rounds): &mut (u64, u32)) -> bool {
+    if *seen != world.events {
+        (*seen, *rounds) = (world.events, 0);
+    }
+    *rounds += 1;
+    let mut any = false;
+    for warp in teams.iter_mut().flat_map(|t| &mut t.blocks).flat_map(|b| &mut b.warps).flatten() {
+        if warp.live != 0 && warp.wait == Wait::Memory {
+            (warp.wait, warp.poll.2) = (Wait::None, 0);
+            any = true;
+        }
+    }
+    any && *rounds <= ROUNDS
 }
 
 /// Makes one more cluster resident, if there is one that may be.
@@ -88,26 +114,18 @@ fn turn(world: &mut World<'_>, teams: &mut [Team]) -> bool {
     if in_flight > 0 && world.rng.once_in(3) {
         complete_copy(world, teams);
     }
-    let mut ready: Vec<(u32, u32, u32)> = Vec::with_capacity(32);
-    for (t, team) in teams.iter().enumerate() {
-        for (b, block) in team.blocks.iter().enumerate() {
-            for (w, warp) in block.warps.iter().enumerate() {
-                let warp = warp.as_ref().expect("no warp runs between turns");
-                let idle = match warp.wait {
-                    Wait::None => false,
-                    Wait::Team => warp.seen.0 == team.events,
-                    Wait::Memory => warp.seen == (team.events, world.events),
-                };
-                if warp.live != 0 && !idle {
-                    ready.push((t as u32, b as u32, w as u32));
-                }
-            }
-        }
+    // Staying with one cluster for a while keeps its registers and shadow in the host's cache.
+    let stay = !world.rng.once_in(STAY);
+    let favourite = teams.iter().position(|team| stay && team.id == world.favourite);
+    let mut ready = ready_warps(world, teams, favourite);
+    if ready.is_empty() && favourite.is_some() {
+        ready = ready_warps(world, teams, None);
     }
     if ready.is_empty() {
         return in_flight > 0 && complete_copy(world, teams);
     }
     let (t, b, w) = ready[world.rng.below(ready.len())];
+    world.favourite = teams[t as usize].id;
     let length = 16 + world.rng.below(2000) as u32;
     let team = &mut teams[t as usize];
     let program = Arc::clone(&world.grids[team.grid].program);
@@ -122,6 +140,28 @@ fn turn(world: &mut World<'_>, teams: &mut [Team]) -> bool {
     }
     team.blocks[b as usize].warps[w as usize] = Some(warp);
     true
+}
+
+/// Warps that can go on: of one team, or of all.
+fn ready_warps(world: &World<'_>, teams: &[Team], only: Option<usize>) -> Vec<(u32, u32, u32)> {
+    let mut ready = Vec::with_capacity(32);
+    let chosen = only.map_or(0..teams.len(), |t| t..t + 1);
+    for (t, team) in teams.iter().enumerate().take(chosen.end).skip(chosen.start) {
+        for (b, block) in team.blocks.iter().enumerate() {
+            for (w, warp) in block.warps.iter().enumerate() {
+                let warp = warp.as_ref().expect("no warp runs between turns");
+                let idle = match warp.wait {
+                    Wait::None => false,
+                    Wait::Team => warp.seen.0 == team.events,
+                    Wait::Memory => warp.seen == (team.events, world.events),
+                };
+                if warp.live != 0 && !idle {
+                    ready.push((t as u32, b as u32, w as u32));
+                }
+            }
+        }
+    }
+    ready
 }
 
 fn complete_copy(world: &mut World<'_>, teams: &mut [Team]) -> bool {

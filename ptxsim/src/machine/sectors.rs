@@ -20,6 +20,18 @@ impl Ctx<'_, '_> {
         traffic.least_sectors += least;
     }
 
+    /// Counts `bytes` contiguous bytes of device memory that an engine moves.
+    pub fn count_range(&mut self, address: u64, bytes: u64) {
+        if bytes == 0 {
+            return;
+        }
+        let last = address + bytes - 1;
+        let traffic = &mut self.world.grids[self.team.grid].traffic[self.pc as usize];
+        traffic.bytes += bytes;
+        traffic.sectors += last / SECTOR - address / SECTOR + 1;
+        traffic.least_sectors += bytes.div_ceil(SECTOR);
+    }
+
     /// Counts an access of `bytes` bytes by each lane of `mask` at its offset in shared memory.
     pub fn count_shared(&mut self, offsets: &[u32; 32], mask: u32, bytes: u32) {
         if mask == 0 {

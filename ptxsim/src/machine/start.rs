@@ -45,8 +45,10 @@ pub fn team(world: &mut World<'_>, grid_index: usize) -> Team {
         released: 0,
         done: false,
     };
+    // Copies to several blocks rely on the same address meaning the same offset in each.
+    let chance = 16 * world.rng.below(256) as u32;
     for rank in 0..blocks {
-        team.blocks.push(block(world, grid_index, index, rank as u64, threads));
+        team.blocks.push(block(world, (grid_index, index), rank as u64, threads, chance));
     }
     for rank in 0..blocks as usize {
         for w in 0..warps {
@@ -57,7 +59,13 @@ pub fn team(world: &mut World<'_>, grid_index: usize) -> Team {
     team
 }
 
-fn block(world: &mut World<'_>, grid: usize, cluster: u64, rank: u64, threads: u32) -> Block {
+fn block(
+    world: &World<'_>,
+    (grid, cluster): (usize, u64),
+    rank: u64,
+    threads: u32,
+    chance: u32,
+) -> Block {
     let checks = world.checks;
     let grid = &world.grids[grid];
     let (first, offset) = (grid.launch.cluster_origin(cluster), unrank(rank, grid.launch.cluster));
@@ -65,7 +73,7 @@ fn block(world: &mut World<'_>, grid: usize, cluster: u64, rank: u64, threads: u
     let function = &grid.program.functions[grid.entry];
     // A kernel may rely on the alignment that its variables ask for and on no more.
     let align = function.shared_align.max(grid.program.dynamic_align).max(16);
-    let base = (SHARED_FIRST + 16 * world.rng.below(256) as u32).next_multiple_of(align);
+    let base = (SHARED_FIRST + chance).next_multiple_of(align);
     Block {
         ctaid: [0, 1, 2].map(|i| first[i] + offset[i]),
         shared: Shared {
@@ -76,6 +84,7 @@ fn block(world: &mut World<'_>, grid: usize, cluster: u64, rank: u64, threads: u
             sync: HashMap::new(),
         },
         warps: Vec::new(),
+        warpgroups: Vec::new(),
         barriers: (0..16).map(|_| Barrier::default()).collect(),
         alive: threads,
         released: false,

@@ -4,7 +4,7 @@
 use crate::agents::bulk::BulkQueue;
 use crate::agents::copy::CopyQueue;
 use crate::agents::mbarrier::Mbarrier;
-use crate::agents::wgmma::WgmmaState;
+use crate::agents::wgmma::{Warpgroup, WgmmaState};
 use crate::counters::Traffic;
 use crate::decode::Program;
 use crate::isa::Registers;
@@ -86,6 +86,8 @@ pub struct Block {
     pub shared: Shared,
     /// Its warps; the one that runs is taken out.
     pub warps: Vec<Option<Box<Warp>>>,
+    /// Products of its warpgroups; as many as have started one.
+    pub warpgroups: Vec<Warpgroup>,
     /// The sixteen barriers.
     pub barriers: Vec<Barrier>,
     /// Threads that have not exited.

@@ -27,7 +27,7 @@ pub fn load(ctx: &mut Ctx<'_, '_>, inst: &Inst, mask: u32) -> Flow {
     } else {
         let addresses = addresses(ctx, inst, fields);
         each_space(ctx, &addresses, mask, fields, &mut data, false);
-        if fields.strength.strong && polls(ctx, mask, &data) {
+        if fields.strength.strong && ctx.polls(digest(mask, &addresses, &data)) {
             ctx.warp.wait = Wait::Memory;
             return Flow::Wait;
         }
@@ -92,6 +92,7 @@ pub fn store(ctx: &mut Ctx<'_, '_>, inst: &Inst, mask: u32) -> Flow {
     let addresses = addresses(ctx, inst, fields);
     each_space(ctx, &addresses, mask, fields, &mut data, true);
     ctx.world.events += 1;
+    ctx.warp.poll.2 = 0;
     Flow::Next
 }
 
@@ -226,16 +227,27 @@ pub fn aligned(
     kept
 }
 
-fn polls(ctx: &mut Ctx<'_, '_>, mask: u32, data: &Data) -> bool {
+/// A number that two accesses share if they touched the same places and saw the same there.
+pub fn digest(mask: u32, addresses: &[u64; 32], data: &Data) -> u64 {
     let mut digest = mask as u64;
     for lane in (0..32).filter(|l| mask >> l & 1 == 1) {
-        let word = u64::from_le_bytes(data[lane][..8].try_into().unwrap_or_default());
-        digest = (digest ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
+        for half in data[lane].as_chunks::<8>().0 {
+            let word = u64::from_le_bytes(*half) ^ addresses[lane].rotate_left(32);
+            digest = (digest ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
+        }
     }
-    let (pc, seen, count) = ctx.warp.poll;
-    let same = pc == ctx.pc && seen == digest;
-    ctx.warp.poll = (ctx.pc, digest, if same { count + 1 } else { 0 });
-    same && count >= POLLS
+    digest
+}
+
+impl Ctx<'_, '_> {
+    /// Whether this is one of many accesses in a row, by one instruction, that all saw the same and
+    /// changed nothing: then the warp may as well wait until something has been written.
+    pub fn polls(&mut self, digest: u64) -> bool {
+        let (pc, seen, count) = self.warp.poll;
+        let same = pc == self.pc && seen == digest;
+        self.warp.poll = (self.pc, digest, if same { count + 1 } else { 0 });
+        same && count >= POLLS
+    }
 }
 
 fn load_entry_param(ctx: &mut Ctx<'_, '_>, inst: &Inst, mask: u32, fields: Fields) -> Flow {

@@ -1,10 +1,11 @@
 //! `atom` and `red`: lane after lane, each reads, works out and writes at once.
 
-use super::access::{addresses, aligned, window};
+use super::access::{Data, addresses, aligned, digest, window};
 use super::fields::{Fields, Where};
 use super::shadow::STRONG;
 use crate::arith::formats::{Rounding, bf16_to_f32, f16_to_f32, f32_to_bf16, f32_to_f16};
 use crate::isa::Inst;
+use crate::machine::state::Wait;
 use crate::machine::{Ctx, Flow};
 use crate::report::{FaultKind, Space};
 
@@ -127,6 +128,7 @@ pub fn run(ctx: &mut Ctx<'_, '_>, inst: &Inst, mask: u32) -> Flow {
     ctx.world.grids[ctx.team.grid].traffic[ctx.pc as usize].lanes += mask.count_ones() as u64;
     let (kind, ty) = (KINDS[(inst.list & 0xff) as usize].1, TYPES[(inst.list >> 8) as usize].1);
     let mut changed = false;
+    let mut seen: Data = [[0; 16]; 32];
     for lane in (0..32).filter(|l| mask >> l & 1 == 1) {
         let operand = |ctx: &Ctx<'_, '_>, k: usize| match fields.wide {
             true => ctx.registers.r64[inst.s[k] as usize][lane],
@@ -153,6 +155,8 @@ pub fn run(ctx: &mut Ctx<'_, '_>, inst: &Inst, mask: u32) -> Flow {
             }
         };
         changed |= known.unwrap_or(false);
+        seen[lane][..8].copy_from_slice(&word);
+        seen[lane][8..].copy_from_slice(&(a ^ b.rotate_left(17)).to_le_bytes());
         if inst.s[4] != u16::MAX {
             let old = u64::from_le_bytes(word);
             if fields.wide {
@@ -165,17 +169,12 @@ pub fn run(ctx: &mut Ctx<'_, '_>, inst: &Inst, mask: u32) -> Flow {
     if changed {
         ctx.world.events += 1;
         ctx.warp.poll.2 = 0;
-    } else if mask != 0 {
-        return after_failure(ctx);
+    } else if mask != 0 && ctx.polls(digest(mask, &addresses, &seen)) {
+        // Nothing changed, as often before: whoever tries for a lock waits for its release.
+        ctx.warp.wait = Wait::Memory;
+        return Flow::Wait;
     }
     Flow::Next
-}
-
-/// Nothing changed: a warp that tries for a lock goes to the back of the queue.
-fn after_failure(ctx: &mut Ctx<'_, '_>) -> Flow {
-    let (pc, seen, count) = ctx.warp.poll;
-    ctx.warp.poll = (ctx.pc, seen, if pc == ctx.pc { count + 1 } else { 0 });
-    if count % 64 == 63 { Flow::Yield } else { Flow::Next }
 }
 
 fn shared(

@@ -75,6 +75,21 @@ impl Clock {
         self.own.get(agent as usize).copied().unwrap_or(0)
     }
 
+    /// As `of`, as far as a proxy fence has made it visible to the asynchronous proxy.
+    #[inline(always)]
+    pub fn fenced_of(&self, agent: u16) -> u32 {
+        self.fenced.get(agent as usize).copied().unwrap_or(0)
+    }
+
+    /// Learns of an agent of the own team.
+    pub fn reach(&mut self, agent: u16, clock: u32) {
+        let agent = agent as usize;
+        if self.own.len() <= agent {
+            self.own.resize(agent + 1, 0);
+        }
+        self.own[agent] = self.own[agent].max(clock);
+    }
+
     /// The clock of an agent of any team.
     pub fn of_team(&self, own_team: u32, team: u32, agent: u16) -> u32 {
         if team == own_team {

@@ -257,6 +257,9 @@ impl Page {
             let mask = (u64::MAX >> (64 - n)) << bit;
             return self.initialised[start / 64] & mask == mask;
         }
+        if bit == 0 && n.is_multiple_of(64) {
+            return self.initialised[start / 64..][..n / 64].iter().all(|bits| *bits == u64::MAX);
+        }
         (start..start + n).all(|i| self.initialised[i / 64] >> (i % 64) & 1 == 1)
     }
 

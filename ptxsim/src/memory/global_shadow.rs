@@ -7,7 +7,10 @@ use super::global::PAGE;
 use super::shadow::{NON_COHERENT, STRONG};
 use crate::report::FaultKind;
 
-const WORDS: usize = PAGE / 4;
+/// Rows of 16 bytes of a page.
+const ROWS: usize = PAGE / 16;
+/// Words of a row.
+const ROW_WORDS: usize = 4;
 
 /// One access to a word.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,11 +34,53 @@ pub struct GlobalAccess {
 /// An access, and the bytes of the word that it covers.
 type Record = (GlobalAccess, u8);
 
-/// Shadow of a page, its halves made when they are needed: weights are only ever read.
+/// Shadow of a page, its halves made when they are needed: weights are only ever read. As in shared
+/// memory, a row of 16 bytes has one record, that of its first word, until somebody touches a part.
 #[derive(Default)]
 pub struct GlobalShadow {
-    writes: Option<Box<[Record; WORDS]>>,
-    reads: Option<Box<[[Record; 2]; WORDS]>>,
+    writes: Option<Box<Words<Record>>>,
+    reads: Option<Box<Words<[Record; 2]>>>,
+    /// By row, a bit: each word has a record of its own.
+    fine: [u64; ROWS / 64],
+}
+
+/// One record a word, those of the rows' first words close together.
+struct Words<T> {
+    rows: [T; ROWS],
+    others: Option<Box<[[T; ROW_WORDS - 1]; ROWS]>>,
+}
+
+impl<T: Copy + Default> Default for Words<T> {
+    fn default() -> Words<T> {
+        Words { rows: [T::default(); ROWS], others: None }
+    }
+}
+
+impl<T: Copy + Default> Words<T> {
+    #[inline(always)]
+    fn get(&mut self, index: usize) -> &mut T {
+        match index % ROW_WORDS {
+            0 => &mut self.rows[index / ROW_WORDS],
+            other => {
+                let others = self
+                    .others
+                    .get_or_insert_with(|| Box::new([[T::default(); ROW_WORDS - 1]; ROWS]));
+                &mut others[index / ROW_WORDS][other - 1]
+            }
+        }
+    }
+
+    /// Copies the first word's record to the others of a row.
+    fn spread(&mut self, row: usize) {
+        let first = self.rows[row];
+        let others =
+            self.others.get_or_insert_with(|| Box::new([[T::default(); ROW_WORDS - 1]; ROWS]));
+        others[row] = [first; ROW_WORDS - 1];
+    }
+
+    fn bytes(&self) -> usize {
+        size_of::<Self>() + self.others.as_ref().map_or(0, |others| size_of_val(&**others))
+    }
 }
 
 /// Bytes of host memory.
@@ -99,9 +144,14 @@ impl GlobalActor<'_> {
 impl GlobalShadow {
     /// Bytes of host memory this page's shadow takes.
     pub fn bytes(&self) -> usize {
-        let writes = self.writes.as_ref().map_or(0, |w| size_of_val(&**w));
-        let reads = self.reads.as_ref().map_or(0, |r| size_of_val(&**r));
+        let writes = self.writes.as_ref().map_or(0, |words| words.bytes());
+        let reads = self.reads.as_ref().map_or(0, |words| words.bytes());
         size_of::<GlobalShadow>() + writes + reads
+    }
+
+    #[inline(always)]
+    fn is_fine(&self, row: usize) -> bool {
+        self.fine[row / 64] >> (row % 64) & 1 == 1
     }
 
     /// Records a read of `bytes` bytes at `offset` of the page.
@@ -112,23 +162,57 @@ impl GlobalShadow {
         bytes: usize,
         actor: &GlobalActor<'_>,
     ) -> Option<(FaultKind, GlobalAccess)> {
-        let mut found = None;
-        if let Some(writes) = &self.writes {
-            for (index, mask) in words(offset, bytes) {
-                let (write, covered) = &writes[index];
-                if write.team != 0 && covered & mask != 0 {
-                    found = found.or(read_conflict(write, actor).map(|kind| (kind, *write)));
-                }
-            }
+        if self.is_row(offset, bytes) && !self.is_fine(offset / 16) {
+            return self.read_word(offset / 4, 15, actor);
         }
-        let reads = self.reads.get_or_insert_with(|| Box::new([Default::default(); WORDS]));
+        let mut found = None;
         for (index, mask) in words(offset, bytes) {
-            note_read(&mut reads[index], mask, actor);
+            self.refine(index / ROW_WORDS);
+            found = found.or(self.read_word(index, mask, actor));
         }
         found
     }
 
+    #[inline(always)]
+    fn read_word(
+        &mut self,
+        index: usize,
+        mask: u8,
+        actor: &GlobalActor<'_>,
+    ) -> Option<(FaultKind, GlobalAccess)> {
+        let mut found = None;
+        if let Some(writes) = &mut self.writes {
+            let (write, covered) = writes.get(index);
+            if write.team != 0 && *covered & mask != 0 {
+                found = read_conflict(write, actor).map(|kind| (kind, *write));
+            }
+        }
+        note_read(self.reads.get_or_insert_default().get(index), mask, actor);
+        found
+    }
+
+    #[inline(always)]
+    fn is_row(&self, offset: usize, bytes: usize) -> bool {
+        bytes == 16 && offset.is_multiple_of(16)
+    }
+
+    /// Gives each word of a row records of its own.
+    #[inline(always)]
+    fn refine(&mut self, row: usize) {
+        if self.is_fine(row) {
+            return;
+        }
+        self.fine[row / 64] |= 1 << (row % 64);
+        if let Some(writes) = &mut self.writes {
+            writes.spread(row);
+        }
+        if let Some(reads) = &mut self.reads {
+            reads.spread(row);
+        }
+    }
+
     /// Records a write of `bytes` bytes at `offset` of the page.
+    #[inline]
     pub fn write(
         &mut self,
         offset: usize,
@@ -136,26 +220,47 @@ impl GlobalShadow {
         actor: &GlobalActor<'_>,
     ) -> Option<(FaultKind, GlobalAccess)> {
         let mut found = None;
-        let writes = self.writes.get_or_insert_with(|| Box::new([Default::default(); WORDS]));
-        for (index, mask) in words(offset, bytes) {
-            let (write, covered) = &mut writes[index];
-            if write.team != 0 && *covered & mask != 0 {
-                let mut kind = actor.conflict(write, FaultKind::WriteRace);
-                if kind.is_none() && actor.unfenced(write) {
-                    kind = Some(FaultKind::MissingProxyFence);
-                }
-                found = found.or(kind.map(|kind| (kind, *write)));
+        if self.is_row(offset, bytes) {
+            let row = offset / 16;
+            let words = if self.is_fine(row) { ROW_WORDS } else { 1 };
+            for index in row * ROW_WORDS..row * ROW_WORDS + words {
+                found = found.or(self.write_word(index, 15, actor));
             }
-            let same = GlobalAccess { pc: actor.access.pc, ..*write } == actor.access;
-            *covered = if same { *covered | mask } else { mask };
-            *write = actor.access;
-            if let Some(reads) = &mut self.reads {
-                for (read, bytes) in &mut reads[index] {
-                    if read.team != 0 && *bytes & mask != 0 {
-                        found = found.or(overwrite(read, actor).map(|kind| (kind, *read)));
-                    }
-                    read.team = 0;
+            self.fine[row / 64] &= !(1 << (row % 64));
+            return found;
+        }
+        for (index, mask) in words(offset, bytes) {
+            self.refine(index / ROW_WORDS);
+            found = found.or(self.write_word(index, mask, actor));
+        }
+        found
+    }
+
+    #[inline(always)]
+    fn write_word(
+        &mut self,
+        index: usize,
+        mask: u8,
+        actor: &GlobalActor<'_>,
+    ) -> Option<(FaultKind, GlobalAccess)> {
+        let mut found = None;
+        let (write, covered) = self.writes.get_or_insert_default().get(index);
+        if write.team != 0 && *covered & mask != 0 {
+            let mut kind = actor.conflict(write, FaultKind::WriteRace);
+            if kind.is_none() && actor.unfenced(write) {
+                kind = Some(FaultKind::MissingProxyFence);
+            }
+            found = kind.map(|kind| (kind, *write));
+        }
+        let same = GlobalAccess { pc: actor.access.pc, ..*write } == actor.access;
+        *covered = if same { *covered | mask } else { mask };
+        *write = actor.access;
+        if let Some(reads) = &mut self.reads {
+            for (read, bytes) in reads.get(index) {
+                if read.team != 0 && *bytes & mask != 0 {
+                    found = found.or(overwrite(read, actor).map(|kind| (kind, *read)));
                 }
+                read.team = 0;
             }
         }
         found

@@ -73,15 +73,23 @@ pub type Conflict = (FaultKind, Access);
 const ROW: usize = 16;
 /// Words of a row.
 const WORDS: usize = 4;
+/// The words of a row but its first.
+type Others = [Word; WORDS - 1];
+/// Rows whose other words are made at once.
+const PIECE: usize = 32;
 
 /// The shadow of one block's shared memory. Tiles are copied, read by matrix loads and by products
 /// in rows of 16 bytes, so a row has one record, that of its first word, until somebody touches
-/// only a part of it.
+/// only a part of it. Then its other words get theirs, elsewhere, so that the rows lie close.
 #[derive(Default)]
 pub struct Shadow {
-    words: Vec<Word>,
-    /// By row: each word has a record of its own.
-    fine: Vec<bool>,
+    rows: Vec<Word>,
+    /// By row: 0, or one more than the number of its other words in `others`.
+    fine: Vec<u32>,
+    /// In pieces, for a growing vector would take twice the room for a while.
+    others: Vec<Box<[Others; PIECE]>>,
+    /// Free numbers of `others`.
+    free: Vec<u32>,
     sets: Vec<Box<[(Access, u8)]>>,
     index: HashMap<Box<[(Access, u8)]>, u32>,
     memo: Option<(u32, Access, u8, u32, u32)>,
@@ -123,8 +131,8 @@ impl Shadow {
     pub fn new(bytes: usize) -> Shadow {
         let rows = bytes.div_ceil(ROW);
         Shadow {
-            words: vec![Word::default(); rows * WORDS],
-            fine: vec![false; rows],
+            rows: vec![Word::default(); rows],
+            fine: vec![0; rows],
             sets: vec![Box::default()],
             ..Shadow::default()
         }
@@ -133,13 +141,14 @@ impl Shadow {
     /// Bytes of host memory it takes.
     pub fn footprint(&self) -> usize {
         let sets: usize = self.sets.iter().map(|set| size_of_val(&**set)).sum();
-        self.words.len() * size_of::<Word>() + self.fine.len() + 2 * sets
+        let others = self.others.len() * PIECE * size_of::<Others>();
+        self.rows.len() * (size_of::<Word>() + 4) + others + 4 * self.free.len() + 2 * sets
     }
 
     /// Records a read of `bytes` bytes at `offset`; both within the memory. The first conflict.
     #[inline]
     pub fn read(&mut self, offset: usize, bytes: usize, actor: &Actor<'_>) -> Option<Conflict> {
-        if offset.is_multiple_of(ROW) && bytes == ROW && !self.fine[offset / ROW] {
+        if offset.is_multiple_of(ROW) && bytes == ROW && self.fine[offset / ROW] == 0 {
             return self.read_word(offset / ROW * WORDS, 15, actor);
         }
         let mut found = None;
@@ -153,12 +162,18 @@ impl Shadow {
 
     #[inline(always)]
     fn read_word(&mut self, index: usize, mask: u8, actor: &Actor<'_>) -> Option<Conflict> {
-        let word = &mut self.words[index];
+        let word = self.word_mut(index);
         let conflict = word.read_conflict(mask, actor);
         if !word.note_read(mask, actor) {
             self.overflow(index, mask, actor);
         }
         conflict
+    }
+
+    /// The last write to the row of 16 bytes at `offset`, or to its first word.
+    #[inline(always)]
+    pub fn writer(&self, offset: usize) -> Access {
+        self.rows[offset / ROW].write
     }
 
     /// Records a write, which conflicts with earlier writes and reads that nothing orders before.
@@ -171,7 +186,7 @@ impl Shadow {
         for (index, mask) in pieces(offset, bytes) {
             self.refine(index / WORDS);
             let conflict = self.write_conflict(index, mask, actor);
-            self.words[index].note_write(mask, actor);
+            self.word_mut(index).note_write(mask, actor);
             found = found.or(conflict);
         }
         found
@@ -181,19 +196,51 @@ impl Shadow {
     #[inline]
     fn write_row(&mut self, row: usize, actor: &Actor<'_>) -> Option<Conflict> {
         let first = row * WORDS;
-        let conflict = if self.fine[row] {
-            self.fine[row] = false;
-            (first..first + WORDS).find_map(|index| self.write_conflict(index, 15, actor))
-        } else {
-            self.write_conflict(first, 15, actor)
+        let conflict = match self.fine[row] {
+            0 => self.write_conflict(first, 15, actor),
+            _ => (first..first + WORDS).find_map(|index| self.write_conflict(index, 15, actor)),
         };
-        self.words[first].note_write(15, actor);
+        self.coarsen(row);
+        self.rows[row].note_write(15, actor);
         conflict
+    }
+
+    /// One record is enough for the row from now on.
+    #[inline(always)]
+    fn coarsen(&mut self, row: usize) {
+        if self.fine[row] != 0 {
+            self.free.push(self.fine[row]);
+            self.fine[row] = 0;
+        }
+    }
+
+    /// The record of a word, of a row that has one for each of them unless it is the first.
+    #[inline(always)]
+    fn word(&self, index: usize) -> &Word {
+        match index % WORDS {
+            0 => &self.rows[index / WORDS],
+            other => {
+                let at = self.fine[index / WORDS] as usize - 1;
+                &self.others[at / PIECE][at % PIECE][other - 1]
+            }
+        }
+    }
+
+    /// As `word`.
+    #[inline(always)]
+    fn word_mut(&mut self, index: usize) -> &mut Word {
+        match index % WORDS {
+            0 => &mut self.rows[index / WORDS],
+            other => {
+                let at = self.fine[index / WORDS] as usize - 1;
+                &mut self.others[at / PIECE][at % PIECE][other - 1]
+            }
+        }
     }
 
     #[inline(always)]
     fn write_conflict(&self, index: usize, mask: u8, actor: &Actor<'_>) -> Option<Conflict> {
-        let word = &self.words[index];
+        let word = self.word(index);
         let conflict = word.write_conflict(mask, actor);
         if word.more != 0 && conflict.is_none() {
             return self.set_conflict(word.more, mask, actor);
@@ -204,11 +251,21 @@ impl Shadow {
     /// Gives each word of a row a record of its own.
     #[inline(always)]
     fn refine(&mut self, row: usize) {
-        if !self.fine[row] {
-            self.fine[row] = true;
-            let first = row * WORDS;
-            let word = self.words[first];
-            self.words[first + 1..first + WORDS].fill(word);
+        if self.fine[row] == 0 {
+            self.split(row);
+        }
+    }
+
+    fn split(&mut self, row: usize) {
+        if self.free.is_empty() {
+            let made = (self.others.len() * PIECE) as u32;
+            self.others.push(Box::new([Others::default(); PIECE]));
+            self.free.extend((made + 1..=made + PIECE as u32).rev());
+        }
+        if let Some(number) = self.free.pop() {
+            self.fine[row] = number;
+            let at = number as usize - 1;
+            self.others[at / PIECE][at % PIECE] = [self.rows[row]; WORDS - 1];
         }
     }
 
@@ -244,12 +301,12 @@ impl Shadow {
     /// Changes the words of a range of whole words.
     #[inline]
     fn each(&mut self, offset: usize, bytes: usize, change: impl Fn(&mut Word)) {
-        if offset.is_multiple_of(ROW) && bytes == ROW && !self.fine[offset / ROW] {
-            return change(&mut self.words[offset / ROW * WORDS]);
+        if offset.is_multiple_of(ROW) && bytes == ROW && self.fine[offset / ROW] == 0 {
+            return change(&mut self.rows[offset / ROW]);
         }
         for (index, _) in pieces(offset, bytes) {
             self.refine(index / WORDS);
-            change(&mut self.words[index]);
+            change(self.word_mut(index));
         }
     }
 
@@ -257,7 +314,7 @@ impl Shadow {
     /// that the same warps have read share.
     #[cold]
     fn overflow(&mut self, index: usize, mask: u8, actor: &Actor<'_>) {
-        let word = &mut self.words[index];
+        let word = *self.word(index);
         let mut old = word.read[1];
         if old.lane < 32 {
             old.lane = MANY;
@@ -279,7 +336,7 @@ impl Shadow {
                 set
             }
         };
-        let word = &mut self.words[index];
+        let word = self.word_mut(index);
         word.more = set;
         word.read[1] = actor.access;
         word.bytes[1] = mask;

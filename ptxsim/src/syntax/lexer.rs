@@ -112,10 +112,13 @@ impl<'a> Lexer<'a> {
         Kind::Stray
     }
 
+    /// A name or an opcode with its modifiers; or one directive, since `.reg.b32` is two of them.
     fn word(&mut self) -> Kind {
+        let directive = self.byte(0) == b'.';
+        self.at += usize::from(directive);
         loop {
             match (self.byte(0), self.byte(1)) {
-                (b, _) if is_word(b) || b == b'.' => self.at += 1,
+                (b, _) if is_word(b) || (b == b'.' && !directive) => self.at += 1,
                 (b':', b':') if self.byte(2).is_ascii_alphanumeric() => self.at += 2,
                 _ => return Kind::Word,
             }
