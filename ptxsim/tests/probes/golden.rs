@@ -77,6 +77,7 @@ fn results_are_those_of_a_gpu() {
         });
     }
     let (count, made) = (problems.len(), &golden.made);
+    problems.truncate(super::LISTED);
     assert!(problems.is_empty(), "{count} differ from {made}:\n{}", problems.join("\n"));
 }
 
