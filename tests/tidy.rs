@@ -47,7 +47,7 @@ const SIMULATOR_IMPORTS: &[(&str, &[&str])] = &[
     ("agents", &["decode", "isa", "machine", "memory", "report", "syntax", "tensor"]),
     ("counters", &["isa", "machine", "report"]),
     ("report", &["counters", "decode", "machine"]),
-    ("cli", &["decode", "error", "machine", "report", "syntax"]),
+    ("cli", &["arith", "decode", "error", "machine", "report", "syntax"]),
 ];
 
 /// The only files that may hold unsafe code.

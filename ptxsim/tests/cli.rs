@@ -1,6 +1,7 @@
 //! The command: what it prints, what it writes, and how it ends.
 
 use crate::common::{compile, root};
+use ptxsim::cli::numbers;
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Output};
@@ -169,4 +170,37 @@ fn mistakes_end_with_2_and_say_what_to_do() {
     for (message, start) in told {
         assert!(message.starts_with(start), "{message}\n{start}");
     }
+}
+
+#[test]
+fn numbers_of_sixteen_bits() {
+    let bits = |kind: &str, text: &str| {
+        let bytes = numbers::encode(kind, text).unwrap().unwrap();
+        u16::from_le_bytes(bytes.try_into().unwrap())
+    };
+    let f16 = |text: &str| bits("f16", text);
+    assert_eq!([f16("1"), f16("-2"), f16("65504")], [0x3c00, 0xc000, 0x7bff]);
+    assert_eq!([f16("65520"), f16("1e300"), f16("inf")], [0x7c00; 3]);
+    assert_eq!([f16("5.96e-8"), f16("2.9e-8"), f16("6.1035e-5")], [1, 0, 0x0400]);
+    assert_eq!([f16("2049"), f16("2051")], [0x6800, 0x6802], "ties to even");
+    assert_eq!(f16("nan"), 0x7fff);
+    let bf16 = |text: &str| bits("bf16", text);
+    assert_eq!([bf16("1"), bf16("1.005"), bf16("-0.0")], [0x3f80, 0x3f81, 0x8000]);
+    assert_eq!([bf16("3.4e38"), bf16("1e-40")], [0x7f80, 0x0001]);
+}
+
+#[test]
+fn whole_numbers_have_their_range() {
+    let encode = |kind: &str, text: &str| numbers::encode(kind, text).unwrap();
+    assert_eq!(encode("u32", "0xff").unwrap(), [255, 0, 0, 0]);
+    assert_eq!(encode("i16", "-2").unwrap(), [254, 255]);
+    assert_eq!(encode("u64", "18446744073709551615").unwrap(), [255; 8]);
+    assert_eq!(encode("i8", "128").unwrap_err(), "`128` does not fit i8");
+    assert_eq!(encode("u32", "-1").unwrap_err(), "`-1` does not fit u32");
+    assert!(encode("u32", "--1").is_err() && encode("u32", "+1").is_err());
+    let (bytes, hex) = (numbers::bytes, numbers::hex);
+    assert_eq!(bytes("4K"), Ok(4096));
+    assert!(bytes("K").is_err() && bytes("-1").is_err() && bytes("99999999999G").is_err());
+    assert_eq!(hex("00ff"), Ok(vec![0, 255]));
+    assert!(hex("0").is_err() && hex("zz").is_err());
 }

@@ -3,9 +3,9 @@
 //!
 //! A product is one operation of four warps. Each warp works out its own 16 rows as soon as it
 //! comes to the instruction; until it has waited, its registers are marked
-//! ([`super::accumulators`]) and what the product reads in shared memory counts as being read by the *warpgroup's* agent, at
-//! a clock that is the product's number. Who has not learnt that number, by waiting or from
-//! somebody who has, may not overwrite the operands.
+//! ([`super::accumulators`]) and what the product reads in shared memory counts as being read by
+//! the *warpgroup's* agent, at a clock that is the product's number. Who has not learnt that
+//! number, by waiting or from somebody who has, may not overwrite the operands.
 //!
 //! B is the same for all four warps: the first to come reads it, records the reads and converts
 //! it, and the product keeps the result for the others. No other cache is needed, and nothing has

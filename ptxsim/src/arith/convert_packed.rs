@@ -188,7 +188,9 @@ const SMALL: &[TableRow] = &[
         tf32::<true, false>(a, Rounding::NearestEven)
     }),
     row!("cvt.rz.tf32.f32", "r=r", Convert, wide |a: u32| tf32::<false, false>(a, Rounding::Zero)),
-    row!("cvt.rz.relu.tf32.f32", "r=r", Convert, wide |a: u32| tf32::<true, false>(a, Rounding::Zero)),
+    row!("cvt.rz.relu.tf32.f32", "r=r", Convert, wide |a: u32| {
+        tf32::<true, false>(a, Rounding::Zero)
+    }),
 ];
 
 /// Two numbers of `BITS` bits below the low bits of `c`; `a` is the upper one.

@@ -351,9 +351,12 @@ macro_rules! extrema {
             row!(concat!($opcode, ".ftz.xorsign.abs.f32"), "r=rr", Float, wide |a: f32, b: f32| {
                 extremum::<$max, true, false, true>(a, b)
             }),
-            row!(concat!($opcode, ".ftz.NaN.xorsign.abs.f32"), "r=rr", Float, wide |a: f32, b: f32| {
-                extremum::<$max, true, true, true>(a, b)
-            }),
+            row!(
+                concat!($opcode, ".ftz.NaN.xorsign.abs.f32"),
+                "r=rr",
+                Float,
+                wide |a: f32, b: f32| extremum::<$max, true, true, true>(a, b)
+            ),
         ]
     };
 }

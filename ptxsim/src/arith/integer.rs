@@ -216,9 +216,15 @@ const OTHERS: &[TableRow] = &[
     row!("dp4a.u32.u32", "r=rrr", Integer, wide |a: u32, b: u32, c: u32| {
         dp4a::<false, false>(a, b, c)
     }),
-    row!("dp4a.u32.s32", "r=rrr", Integer, wide |a: u32, b: u32, c: u32| dp4a::<false, true>(a, b, c)),
-    row!("dp4a.s32.u32", "r=rrr", Integer, wide |a: u32, b: u32, c: u32| dp4a::<true, false>(a, b, c)),
-    row!("dp4a.s32.s32", "r=rrr", Integer, wide |a: u32, b: u32, c: u32| dp4a::<true, true>(a, b, c)),
+    row!("dp4a.u32.s32", "r=rrr", Integer, wide |a: u32, b: u32, c: u32| {
+        dp4a::<false, true>(a, b, c)
+    }),
+    row!("dp4a.s32.u32", "r=rrr", Integer, wide |a: u32, b: u32, c: u32| {
+        dp4a::<true, false>(a, b, c)
+    }),
+    row!("dp4a.s32.s32", "r=rrr", Integer, wide |a: u32, b: u32, c: u32| {
+        dp4a::<true, true>(a, b, c)
+    }),
     row!("dp2a.lo.u32.u32", "r=rrr", Integer, wide |a: u32, b: u32, c: u32| {
         dp2a::<false, false>(a, b, c)
     }),

@@ -175,7 +175,9 @@ macro_rules! widths {
             row!(concat!("shr(", $b, "|", $unsigned, ")"), $shift, Integer, wide |a: $u, n: u32| {
                 if n < $bits { a >> n } else { 0 }
             }),
-            row!(concat!("shr", $signed), $shift, Integer, wide |a: $s, n: u32| a >> n.min($bits - 1)),
+            row!(concat!("shr", $signed), $shift, Integer, wide |a: $s, n: u32| {
+                a >> n.min($bits - 1)
+            }),
         ]
     };
 }
@@ -205,13 +207,19 @@ const OTHERS: &[TableRow] = &[
     row!("shf.l.clamp.b32", "r=rrr", Integer, wide |a: u32, b: u32, n: u32| {
         funnel_left(a, b, n.min(32))
     }),
-    row!("shf.l.wrap.b32", "r=rrr", Integer, wide |a: u32, b: u32, n: u32| funnel_left(a, b, n & 31)),
+    row!("shf.l.wrap.b32", "r=rrr", Integer, wide |a: u32, b: u32, n: u32| {
+        funnel_left(a, b, n & 31)
+    }),
     row!("shf.r.clamp.b32", "r=rrr", Integer, wide |a: u32, b: u32, n: u32| {
         funnel_right(a, b, n.min(32))
     }),
-    row!("shf.r.wrap.b32", "r=rrr", Integer, wide |a: u32, b: u32, n: u32| funnel_right(a, b, n & 31)),
+    row!("shf.r.wrap.b32", "r=rrr", Integer, wide |a: u32, b: u32, n: u32| {
+        funnel_right(a, b, n & 31)
+    }),
     row!("prmt.b32", "r=rrr", Integer, wide |a: u32, b: u32, c: u32| permute_any(a, b, c)),
-    row!("prmt.b32.f4e", "r=rrr", Integer, wide |a: u32, b: u32, c: u32| permute(a, b, |k| k + (c & 3))),
+    row!("prmt.b32.f4e", "r=rrr", Integer, wide |a: u32, b: u32, c: u32| {
+        permute(a, b, |k| k + (c & 3))
+    }),
     row!("prmt.b32.b4e", "r=rrr", Integer, wide |a: u32, b: u32, c: u32| {
         permute(a, b, |k| (c & 3).wrapping_sub(k))
     }),
@@ -254,7 +262,9 @@ const OTHERS: &[TableRow] = &[
     row!("bfind.u64", "r=l", Integer, wide |a: u64| find(a)),
     row!("bfind.s64", "r=l", Integer, wide |a: i64| find(unsigned(a))),
     row!("bfind.shiftamt.u32", "r=r", Integer, wide |a: u32| find_shift::<32>(u64::from(a))),
-    row!("bfind.shiftamt.s32", "r=r", Integer, wide |a: i32| find_shift::<32>(unsigned(i64::from(a)))),
+    row!("bfind.shiftamt.s32", "r=r", Integer, wide |a: i32| {
+        find_shift::<32>(unsigned(i64::from(a)))
+    }),
     row!("bfind.shiftamt.u64", "r=l", Integer, wide |a: u64| find_shift::<64>(a)),
     row!("bfind.shiftamt.s64", "r=l", Integer, wide |a: i64| find_shift::<64>(unsigned(a))),
     row!("fns.b32", "r=rrr", Integer, |a: u32, base: u32, n: i32| find_nth(a, base, n)),

@@ -26,7 +26,9 @@ fn own_shared(address: u64) -> bool {
 /// and global variables lie in device memory, whose generic addresses are the plain ones, so that
 /// `isspacep` cannot tell them apart and calls both global.
 const SELECTIONS: &[TableRow] = &[
-    row!("selp(.b16|.u16|.s16)", "h=hhp", Move, wide |a: u16, b: u16, p: bool| if p { a } else { b }),
+    row!("selp(.b16|.u16|.s16)", "h=hhp", Move, wide |a: u16, b: u16, p: bool| {
+        if p { a } else { b }
+    }),
     row!("selp(.b32|.u32|.s32|.f32)", "r=rrp", Move, wide |a: u32, b: u32, p: bool| {
         if p { a } else { b }
     }),

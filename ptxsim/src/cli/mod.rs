@@ -3,7 +3,7 @@
 mod arguments;
 mod device;
 mod list;
-mod numbers;
+pub mod numbers;
 mod options;
 mod run;
 
