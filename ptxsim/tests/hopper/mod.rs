@@ -68,7 +68,11 @@ impl Bench {
                 entry.is_some_and(|(bug, kinds)| bug == name && kinds.split('|').any(|k| k == kind))
             })
         };
-        report.faults.iter().any(|f| announces(f.line(), &format!("{:?}", f.kind())))
+        // The line of the code, or that which it was called from.
+        report.faults.iter().any(|fault| {
+            let (site, kind) = (&fault.first.site, format!("{:?}", fault.kind()));
+            announces(site.line, &kind) || announces(site.called_from, &kind)
+        })
     }
 
     /// Runs 20 seeds; with how many of them the bug of that name is found as announced.
