@@ -68,10 +68,10 @@ impl Bench {
                 entry.is_some_and(|(bug, kinds)| bug == name && kinds.split('|').any(|k| k == kind))
             })
         };
-        report.faults.iter().any(|f| {
-            let kind = format!("{:?}", f.kind());
-            let site = &f.first.site;
-            [site.line, site.called_from].iter().any(|line| announces(*line, &kind))
+        // The line of the code, or that which it was called from.
+        report.faults.iter().any(|fault| {
+            let (site, kind) = (&fault.first.site, format!("{:?}", fault.kind()));
+            announces(site.line, &kind) || announces(site.called_from, &kind)
         })
     }
 
