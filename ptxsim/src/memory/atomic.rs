@@ -105,12 +105,11 @@ impl Type {
 pub fn supports(kind: Kind, ty: Type) -> bool {
     use Type::*;
     match kind {
-        Kind::Add => !matches!(ty, B16 | B32 | B64),
+        Kind::Add => !matches!(ty, B16 | B32 | B64 | S64),
         Kind::Inc | Kind::Dec => ty == U32,
-        Kind::Min | Kind::Max => matches!(ty, U32 | S32 | U64 | S64 | F16 | F16x2 | Bf16 | Bf16x2),
-        Kind::And | Kind::Or | Kind::Xor => matches!(ty, B32 | B64),
-        Kind::Exch => matches!(ty, B32 | B64 | U32 | S32 | U64 | S64 | F32),
-        Kind::Cas => matches!(ty, B16 | B32 | B64 | U32 | S32 | U64 | S64),
+        Kind::Min | Kind::Max => matches!(ty, U32 | S32 | U64 | S64),
+        Kind::And | Kind::Or | Kind::Xor | Kind::Exch => matches!(ty, B32 | B64),
+        Kind::Cas => matches!(ty, B16 | B32 | B64),
     }
 }
 
@@ -317,25 +316,6 @@ fn extreme(max: bool, ty: Type, old: u64, a: u64) -> u64 {
     match ty {
         Type::S32 => pick(a as i32 > old as i32),
         Type::S64 => pick(a as i64 > old as i64),
-        Type::U32 | Type::U64 => pick(a > old),
-        Type::F16x2 | Type::Bf16x2 => {
-            let part = if ty == Type::F16x2 { Type::F16 } else { Type::Bf16 };
-            let half = |s: u32| extreme(max, part, old >> s & 0xffff, a >> s & 0xffff) << s;
-            half(0) | half(16)
-        }
-        _ => {
-            let value = |bits: u64| match ty {
-                Type::Bf16 => bf16_to_f32(bits as u16),
-                _ => f16_to_f32(bits as u16),
-            };
-            let (x, y) = (value(old), value(a));
-            if x.is_nan() {
-                a
-            } else if y.is_nan() {
-                old
-            } else {
-                pick(y > x)
-            }
-        }
+        _ => pick(a > old),
     }
 }

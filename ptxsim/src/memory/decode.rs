@@ -291,7 +291,8 @@ fn atomic_inst(d: &mut Decoder, i: &Instruction, returns: bool) -> Result<Inst, 
     let (Some(kind), Some(ty)) = (kind, ty) else {
         return Err(format!("{}: no operation or no type", i.opcode));
     };
-    if !atomic::supports(kind, ty) {
+    let half = matches!(ty, Type::F16 | Type::F16x2 | Type::Bf16 | Type::Bf16x2);
+    if !atomic::supports(kind, ty) || half != parts(i).any(|part| part == "noftz") {
         return Err(format!("{}: no such operation on this type", i.opcode));
     }
     fields.size = ty.bytes();
