@@ -1,5 +1,5 @@
 //! The shadow of shared memory: for every four bytes, who wrote them last and who has read them
-//! since. 56 bytes a word, 14 a byte of shared memory, and
+//! since. 56 bytes a word, 14.5 a byte of shared memory at most, and
 //! one record for a row of 16 bytes while all that happens to it happens to the whole of it.
 
 use super::clock::Clock;
@@ -75,6 +75,9 @@ const ROW: usize = 16;
 const WORDS: usize = 4;
 /// The words of a row but its first.
 type Others = [Word; WORDS - 1];
+/// Sixteen bytes of shadow a byte of shared memory are the most, whatever is done to it: the record
+/// of a row, its number, its other words, and their place among the free ones.
+const _: () = assert!(size_of::<Word>() + 4 + size_of::<Others>() + 4 <= 16 * ROW);
 /// Rows whose other words are made at once.
 const PIECE: usize = 32;
 
@@ -136,13 +139,6 @@ impl Shadow {
             sets: vec![Box::default()],
             ..Shadow::default()
         }
-    }
-
-    /// Bytes of host memory it takes.
-    pub fn footprint(&self) -> usize {
-        let sets: usize = self.sets.iter().map(|set| size_of_val(&**set)).sum();
-        let others = self.others.len() * PIECE * size_of::<Others>();
-        self.rows.len() * (size_of::<Word>() + 4) + others + 4 * self.free.len() + 2 * sets
     }
 
     /// Records a read of `bytes` bytes at `offset`; both within the memory. The first conflict.
