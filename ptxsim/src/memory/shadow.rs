@@ -1,6 +1,6 @@
 //! The shadow of shared memory: for every four bytes, who wrote them last and who has read them
-//! since. 56 bytes a word, 14.5 a byte of shared memory at most, and
-//! one record for a row of 16 bytes while all that happens to it happens to the whole of it.
+//! since. A row of 16 bytes has one record while all that happens to it happens to the whole of
+//! it. A record takes 56 bytes, which comes to 14.5 a byte of shared memory at most.
 
 use super::clock::Clock;
 use crate::report::FaultKind;
