@@ -121,16 +121,7 @@ fn unknown(i: &Instruction, part: &str) -> Problem {
 }
 
 fn fields_of(i: &Instruction) -> Result<(Fields, bool), Problem> {
-    let mut fields = Fields {
-        space: Where::Generic,
-        size: 0,
-        elements: 1,
-        signed: 0,
-        wide: false,
-        address64: false,
-        non_coherent: false,
-        strength: Strength::WEAK,
-    };
+    let mut fields = Fields::PLAIN;
     let mut signed = false;
     for part in parts(i) {
         if let Some(space) = space_of(part) {
@@ -262,16 +253,8 @@ fn red(d: &mut Decoder, i: &Instruction) -> Result<Inst, Problem> {
 
 /// `atom d, [a], b{, c}` and `red [a], b`. `imm` is the address offset, `list` the operation.
 fn atomic_inst(d: &mut Decoder, i: &Instruction, returns: bool) -> Result<Inst, Problem> {
-    let mut fields = Fields {
-        space: Where::Generic,
-        size: 0,
-        elements: 1,
-        signed: 0,
-        wide: false,
-        address64: false,
-        non_coherent: false,
-        strength: Strength { strong: true, scope: Scope::Gpu, ..Strength::WEAK },
-    };
+    let strength = Strength { strong: true, scope: Scope::Gpu, ..Strength::WEAK };
+    let mut fields = Fields { strength, ..Fields::PLAIN };
     let (mut kind, mut ty) = (None, None);
     for part in parts(i) {
         if let Some(space) = space_of(part) {

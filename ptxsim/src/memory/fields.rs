@@ -44,6 +44,18 @@ pub struct Fields {
 }
 
 impl Fields {
+    /// What an opcode without modifiers says; the size is still missing.
+    pub const PLAIN: Fields = Fields {
+        space: Where::Generic,
+        size: 0,
+        elements: 1,
+        signed: 0,
+        wide: false,
+        address64: false,
+        non_coherent: false,
+        strength: Strength::WEAK,
+    };
+
     /// Bytes of the whole access.
     pub fn bytes(&self) -> u32 {
         self.size * self.elements
