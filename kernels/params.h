@@ -30,6 +30,11 @@ static const uint32_t BF16_VECTOR = 8;
 /// one that pads a batch to the size of a captured graph.
 static const uint32_t KV_NO_SLOT = 0xffffffff;
 
+/// Neighbouring elements of a row whose squares are summed by the kernel that writes the row, so
+/// that the product which reads it needs no pass of its own for the norm. Part of the order of
+/// that sum.
+static const uint32_t NORM_GROUP = 16;
+
 /// Threads in a block of `embed`. One thread copies one vector, so a row takes
 /// `ceil(hidden / (EMBED_THREADS * BF16_VECTOR))` blocks along y and the tokens lie along x.
 static const uint32_t EMBED_THREADS = 128;
@@ -47,7 +52,8 @@ static const uint32_t ROPE_APPEND_THREADS = 128;
 /// `ceil(intermediate / (SILU_MUL_THREADS * BF16_VECTOR))` blocks along y and the rows lie along x.
 static const uint32_t SILU_MUL_THREADS = 128;
 
-/// Arguments of `embed`: rows of the embedding table, picked by token id.
+/// Arguments of `embed`: rows of the embedding table, picked by token id. With `gamma` the kernel
+/// also prepares the norm that the next product wants, as `GemmParams` says of `residual`.
 typedef struct EmbedParams {
     /// Embedding table, bf16 `[vocab, hidden]`.
     DEVICE_PTR(const uint16_t) table;
@@ -55,9 +61,15 @@ typedef struct EmbedParams {
     DEVICE_PTR(const uint32_t) token_ids;
     /// Hidden states, bf16 `[tokens, hidden]`, written whole.
     DEVICE_PTR(uint16_t) out;
+    /// Weight of the norm that follows, bf16 `[hidden]`. Null: no norm, the two below are null too.
+    DEVICE_PTR(const uint16_t) gamma;
+    /// Hidden states times `gamma`, bf16 `[tokens, hidden]`, written whole.
+    DEVICE_PTR(uint16_t) scaled;
+    /// Sums of the squares of the hidden states, f32 `[tokens, hidden / NORM_GROUP]`.
+    DEVICE_PTR(float) squares;
     /// Rows to write: the x size of the grid.
     uint32_t tokens;
-    /// Elements in a row, a multiple of `BF16_VECTOR`.
+    /// Elements in a row: a multiple of `BF16_VECTOR`, with `gamma` of `NORM_GROUP`.
     uint32_t hidden;
     /// Rows of the table. A token id at or above it stops the kernel with a trap.
     uint32_t vocab;
@@ -132,5 +144,59 @@ typedef struct SiluMulParams {
     /// Elements in a row of the output, a multiple of `BF16_VECTOR`.
     uint32_t intermediate;
 } SiluMulParams;
+
+/// Bit of `GemmParams::flags`: rows of W are gate and up, eight of one and eight of the other in
+/// each sixteen, and the output is `silu(gate) * up` with half as many columns.
+static const uint32_t GEMM_SWIGLU = 1;
+
+/// Bit of `GemmParams::flags`: the output is f32, not bf16. Only without `residual`.
+static const uint32_t GEMM_OUT_F32 = 2;
+
+/// Arguments of `gemm_decode` and `gemm_prefill`: `acc = x W^T`, then the epilogue, in this order:
+/// times 1 / rms if there is `squares`; plus `bias`; then either SwiGLU, or the residual, or
+/// nothing; then one rounding to the format of the output.
+///
+/// A norm takes no pass of its own. Who writes a row h of the residual stream also writes
+/// `bf16(h * gamma)`, with the weight of the norm to come, and the sums of squares of h; the
+/// product that reads the row multiplies its accumulators by `1 / sqrt(mean(h^2) + epsilon)`.
+typedef struct GemmParams {
+    /// Input, bf16 `[rows, k]`.
+    DEVICE_PTR(const uint16_t) x;
+    /// Weights: bf16 `[n, k]`, or packed int4 (`load/repack`).
+    DEVICE_PTR(const uint8_t) weight;
+    /// Sums of squares for the norm of the input, f32 `[rows, k / NORM_GROUP]`, or null.
+    DEVICE_PTR(const float) squares;
+    /// Bias, bf16 `[n]`, or null.
+    DEVICE_PTR(const uint16_t) bias;
+    /// Residual stream h, bf16 `[rows, n]`: replaced by `bf16(h + acc)`. Null: no residual.
+    DEVICE_PTR(uint16_t) residual;
+    /// With `residual`: weight of the norm to come, bf16 `[n]`. Else null.
+    DEVICE_PTR(const uint16_t) next_gamma;
+    /// With `residual`: sums of squares of the new h, f32 `[rows, n / NORM_GROUP]`. Else null.
+    DEVICE_PTR(float) next_squares;
+    /// bf16 `[rows, n]`; `[rows, n / 2]` with `GEMM_SWIGLU`; with `residual` bf16 of the new h
+    /// times `next_gamma`; f32 `[rows, n]` with `GEMM_OUT_F32`. Written whole.
+    DEVICE_PTR(uint8_t) out;
+    /// Sums of the blocks that share a tile, f32 `[splits, rows, n]`; null where `splits` is 1.
+    DEVICE_PTR(float) partials;
+    /// One counter a tile, zero before and after; null where `splits` is 1.
+    DEVICE_PTR(uint32_t) arrivals;
+    /// Rows of the input.
+    uint32_t rows;
+    /// Rows of W, padding included.
+    uint32_t n;
+    /// Columns of W.
+    uint32_t k;
+    /// Blocks along K, which W alone decides.
+    uint32_t splits;
+    /// `GEMM_SWIGLU`, `GEMM_OUT_F32`.
+    uint32_t flags;
+    /// Added to the mean of squares before the root.
+    float epsilon;
+} GemmParams;
+
+/// Tokens whose keys and values one block of `attention_decode` takes: a chunk begins at a
+/// multiple of it. Part of the order of sums, so another number gives other bits.
+static const uint32_t ATTENTION_CHUNK = 256;
 
 #endif

@@ -6,6 +6,8 @@ mod checkpoint;
 mod cli;
 mod common;
 mod config;
+#[cfg(feature = "cuda")]
+mod device;
 mod engine;
 mod fuzz_corpus;
 mod kernels;

@@ -8,6 +8,7 @@
 
 use super::build_script::facts;
 use super::common::root;
+use bindgen::callbacks::{DeriveInfo, ParseCallbacks};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs};
@@ -85,11 +86,24 @@ fn generate() -> String {
         .clang_arg("-std=c11")
         .allowlist_file(".*/kernels/params\\.h")
         .disable_header_comment()
+        .parse_callbacks(Box::new(PlainData))
         .raw_line(head().trim_end())
         .generate()
         .unwrap()
         .to_string();
+    let text = text.replace("bytemuck :: ", "bytemuck::");
     text.lines().map(|line| format!("{}\n", doc_comment(line))).collect()
+}
+
+/// Launch arguments go to the device as bytes. The derived traits are refused by the compiler for a
+/// struct with padding, whose bytes would be undefined.
+#[derive(Debug)]
+struct PlainData;
+
+impl ParseCallbacks for PlainData {
+    fn add_derives(&self, _: &DeriveInfo<'_>) -> Vec<String> {
+        ["bytemuck::Pod", "bytemuck::Zeroable"].map(str::to_owned).to_vec()
+    }
 }
 
 /// bindgen writes documentation as one attribute, however long; a reader wants comment lines.

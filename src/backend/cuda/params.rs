@@ -1,7 +1,7 @@
 //! Launch arguments and constants that host and kernels share. Made by `make params` from
 //! kernels/params.h, where to change them.
 //!
-//! Header: 61f4d9b2add53f4e9e9a5992924d8d32
+//! Header: 4d99a2887e0582641d20e50c6dfe2eaf
 
 /// Tokens in one page of the KV cache.
 pub const KV_PAGE_TOKENS: u32 = 64;
@@ -11,6 +11,10 @@ pub const BF16_VECTOR: u32 = 8;
 /// What stands in `RopeAppendParams::slots` for a row whose keys and values are not kept, such as
 /// one that pads a batch to the size of a captured graph.
 pub const KV_NO_SLOT: u32 = 4294967295;
+/// Neighbouring elements of a row whose squares are summed by the kernel that writes the row, so
+/// that the product which reads it needs no pass of its own for the norm. Part of the order of
+/// that sum.
+pub const NORM_GROUP: u32 = 16;
 /// Threads in a block of `embed`. One thread copies one vector, so a row takes
 /// `ceil(hidden / (EMBED_THREADS * BF16_VECTOR))` blocks along y and the tokens lie along x.
 pub const EMBED_THREADS: u32 = 128;
@@ -24,9 +28,10 @@ pub const ROPE_APPEND_THREADS: u32 = 128;
 /// Threads in a block of `silu_mul`. One thread makes one vector of the output, so a row takes
 /// `ceil(intermediate / (SILU_MUL_THREADS * BF16_VECTOR))` blocks along y and the rows lie along x.
 pub const SILU_MUL_THREADS: u32 = 128;
-/// Arguments of `embed`: rows of the embedding table, picked by token id.
+/// Arguments of `embed`: rows of the embedding table, picked by token id. With `gamma` the kernel
+/// also prepares the norm that the next product wants, as `GemmParams` says of `residual`.
 #[repr(C)]
-#[derive(Debug, Copy, Clone)]
+#[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable)]
 pub struct EmbedParams {
     /// Embedding table, bf16 `[vocab, hidden]`.
     pub table: u64,
@@ -34,9 +39,15 @@ pub struct EmbedParams {
     pub token_ids: u64,
     /// Hidden states, bf16 `[tokens, hidden]`, written whole.
     pub out: u64,
+    /// Weight of the norm that follows, bf16 `[hidden]`. Null: no norm, the two below are null too.
+    pub gamma: u64,
+    /// Hidden states times `gamma`, bf16 `[tokens, hidden]`, written whole.
+    pub scaled: u64,
+    /// Sums of the squares of the hidden states, f32 `[tokens, hidden / NORM_GROUP]`.
+    pub squares: u64,
     /// Rows to write: the x size of the grid.
     pub tokens: u32,
-    /// Elements in a row, a multiple of `BF16_VECTOR`.
+    /// Elements in a row: a multiple of `BF16_VECTOR`, with `gamma` of `NORM_GROUP`.
     pub hidden: u32,
     /// Rows of the table. A token id at or above it stops the kernel with a trap.
     pub vocab: u32,
@@ -45,21 +56,25 @@ pub struct EmbedParams {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of EmbedParams"][::std::mem::size_of::<EmbedParams>() - 40usize];
+    ["Size of EmbedParams"][::std::mem::size_of::<EmbedParams>() - 64usize];
     ["Alignment of EmbedParams"][::std::mem::align_of::<EmbedParams>() - 8usize];
     ["Offset of field: EmbedParams::table"][::std::mem::offset_of!(EmbedParams, table) - 0usize];
     ["Offset of field: EmbedParams::token_ids"]
         [::std::mem::offset_of!(EmbedParams, token_ids) - 8usize];
     ["Offset of field: EmbedParams::out"][::std::mem::offset_of!(EmbedParams, out) - 16usize];
-    ["Offset of field: EmbedParams::tokens"][::std::mem::offset_of!(EmbedParams, tokens) - 24usize];
-    ["Offset of field: EmbedParams::hidden"][::std::mem::offset_of!(EmbedParams, hidden) - 28usize];
-    ["Offset of field: EmbedParams::vocab"][::std::mem::offset_of!(EmbedParams, vocab) - 32usize];
+    ["Offset of field: EmbedParams::gamma"][::std::mem::offset_of!(EmbedParams, gamma) - 24usize];
+    ["Offset of field: EmbedParams::scaled"][::std::mem::offset_of!(EmbedParams, scaled) - 32usize];
+    ["Offset of field: EmbedParams::squares"]
+        [::std::mem::offset_of!(EmbedParams, squares) - 40usize];
+    ["Offset of field: EmbedParams::tokens"][::std::mem::offset_of!(EmbedParams, tokens) - 48usize];
+    ["Offset of field: EmbedParams::hidden"][::std::mem::offset_of!(EmbedParams, hidden) - 52usize];
+    ["Offset of field: EmbedParams::vocab"][::std::mem::offset_of!(EmbedParams, vocab) - 56usize];
     ["Offset of field: EmbedParams::reserved"]
-        [::std::mem::offset_of!(EmbedParams, reserved) - 36usize];
+        [::std::mem::offset_of!(EmbedParams, reserved) - 60usize];
 };
 /// Arguments of `rmsnorm`: adds to the residual stream and normalises the sum.
 #[repr(C)]
-#[derive(Debug, Copy, Clone)]
+#[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable)]
 pub struct RmsNormParams {
     /// What is added, bf16 `[rows, hidden]`.
     pub input: u64,
@@ -102,7 +117,7 @@ const _: () = {
 /// Arguments of `rope_append`: finishes queries and keys and puts keys and values into the cache.
 /// `heads` below is `q_heads + 2 * kv_heads`: queries first, then keys, then values.
 #[repr(C)]
-#[derive(Debug, Copy, Clone)]
+#[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable)]
 pub struct RopeAppendParams {
     /// Output of the projection, bf16 `[tokens, heads, head_dim]`.
     pub qkv: u64,
@@ -169,7 +184,7 @@ const _: () = {
 };
 /// Arguments of `silu_mul`: the gated activation of the feed-forward layer.
 #[repr(C)]
-#[derive(Debug, Copy, Clone)]
+#[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable)]
 pub struct SiluMulParams {
     /// Gate and up projections side by side, bf16 `[rows, 2, intermediate]`.
     pub gate_up: u64,
@@ -191,3 +206,82 @@ const _: () = {
     ["Offset of field: SiluMulParams::intermediate"]
         [::std::mem::offset_of!(SiluMulParams, intermediate) - 20usize];
 };
+/// Bit of `GemmParams::flags`: rows of W are gate and up, eight of one and eight of the other in
+/// each sixteen, and the output is `silu(gate) * up` with half as many columns.
+pub const GEMM_SWIGLU: u32 = 1;
+/// Bit of `GemmParams::flags`: the output is f32, not bf16. Only without `residual`.
+pub const GEMM_OUT_F32: u32 = 2;
+/// Arguments of `gemm_decode` and `gemm_prefill`: `acc = x W^T`, then the epilogue, in this order:
+/// times 1 / rms if there is `squares`; plus `bias`; then either SwiGLU, or the residual, or
+/// nothing; then one rounding to the format of the output.
+///
+/// A norm takes no pass of its own. Who writes a row h of the residual stream also writes
+/// `bf16(h * gamma)`, with the weight of the norm to come, and the sums of squares of h; the
+/// product that reads the row multiplies its accumulators by `1 / sqrt(mean(h^2) + epsilon)`.
+#[repr(C)]
+#[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable)]
+pub struct GemmParams {
+    /// Input, bf16 `[rows, k]`.
+    pub x: u64,
+    /// Weights: bf16 `[n, k]`, or packed int4 (`load/repack`).
+    pub weight: u64,
+    /// Sums of squares for the norm of the input, f32 `[rows, k / NORM_GROUP]`, or null.
+    pub squares: u64,
+    /// Bias, bf16 `[n]`, or null.
+    pub bias: u64,
+    /// Residual stream h, bf16 `[rows, n]`: replaced by `bf16(h + acc)`. Null: no residual.
+    pub residual: u64,
+    /// With `residual`: weight of the norm to come, bf16 `[n]`. Else null.
+    pub next_gamma: u64,
+    /// With `residual`: sums of squares of the new h, f32 `[rows, n / NORM_GROUP]`. Else null.
+    pub next_squares: u64,
+    /// bf16 `[rows, n]`; `[rows, n / 2]` with `GEMM_SWIGLU`; with `residual` bf16 of the new h
+    /// times `next_gamma`; f32 `[rows, n]` with `GEMM_OUT_F32`. Written whole.
+    pub out: u64,
+    /// Sums of the blocks that share a tile, f32 `[splits, rows, n]`; null where `splits` is 1.
+    pub partials: u64,
+    /// One counter a tile, zero before and after; null where `splits` is 1.
+    pub arrivals: u64,
+    /// Rows of the input.
+    pub rows: u32,
+    /// Rows of W, padding included.
+    pub n: u32,
+    /// Columns of W.
+    pub k: u32,
+    /// Blocks along K, which W alone decides.
+    pub splits: u32,
+    /// `GEMM_SWIGLU`, `GEMM_OUT_F32`.
+    pub flags: u32,
+    /// Added to the mean of squares before the root.
+    pub epsilon: f32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of GemmParams"][::std::mem::size_of::<GemmParams>() - 104usize];
+    ["Alignment of GemmParams"][::std::mem::align_of::<GemmParams>() - 8usize];
+    ["Offset of field: GemmParams::x"][::std::mem::offset_of!(GemmParams, x) - 0usize];
+    ["Offset of field: GemmParams::weight"][::std::mem::offset_of!(GemmParams, weight) - 8usize];
+    ["Offset of field: GemmParams::squares"][::std::mem::offset_of!(GemmParams, squares) - 16usize];
+    ["Offset of field: GemmParams::bias"][::std::mem::offset_of!(GemmParams, bias) - 24usize];
+    ["Offset of field: GemmParams::residual"]
+        [::std::mem::offset_of!(GemmParams, residual) - 32usize];
+    ["Offset of field: GemmParams::next_gamma"]
+        [::std::mem::offset_of!(GemmParams, next_gamma) - 40usize];
+    ["Offset of field: GemmParams::next_squares"]
+        [::std::mem::offset_of!(GemmParams, next_squares) - 48usize];
+    ["Offset of field: GemmParams::out"][::std::mem::offset_of!(GemmParams, out) - 56usize];
+    ["Offset of field: GemmParams::partials"]
+        [::std::mem::offset_of!(GemmParams, partials) - 64usize];
+    ["Offset of field: GemmParams::arrivals"]
+        [::std::mem::offset_of!(GemmParams, arrivals) - 72usize];
+    ["Offset of field: GemmParams::rows"][::std::mem::offset_of!(GemmParams, rows) - 80usize];
+    ["Offset of field: GemmParams::n"][::std::mem::offset_of!(GemmParams, n) - 84usize];
+    ["Offset of field: GemmParams::k"][::std::mem::offset_of!(GemmParams, k) - 88usize];
+    ["Offset of field: GemmParams::splits"][::std::mem::offset_of!(GemmParams, splits) - 92usize];
+    ["Offset of field: GemmParams::flags"][::std::mem::offset_of!(GemmParams, flags) - 96usize];
+    ["Offset of field: GemmParams::epsilon"]
+        [::std::mem::offset_of!(GemmParams, epsilon) - 100usize];
+};
+/// Tokens whose keys and values one block of `attention_decode` takes: a chunk begins at a
+/// multiple of it. Part of the order of sums, so another number gives other bits.
+pub const ATTENTION_CHUNK: u32 = 256;

@@ -1,0 +1,1 @@
+//! A GPU by way of its driver.

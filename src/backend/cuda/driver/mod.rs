@@ -1,0 +1,154 @@
+//! What the CUDA backend asks of a GPU: memory, modules, launches, graphs, events. Two things can
+//! give it: a GPU by way of its driver (`cudarc`, feature `cuda`), and [`sim`], which runs
+//! the kernels' own PTX on the processor. Launch code, page tables and arguments are the same on
+//! both, and so are the tests.
+//!
+//! There is one stream: what is asked for happens in order. A fault of the device, and in the
+//! simulator any finding of its checks, is an error of the call that meets it or of a later one.
+
+#[cfg(feature = "cuda")]
+pub mod cudarc;
+pub mod sim;
+
+use super::module::{Entry, Module};
+use crate::error::Result;
+
+/// An address in device memory.
+pub type DevicePtr = u64;
+
+/// What the backend has to know of a device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Properties {
+    /// Its name, for messages.
+    pub name: String,
+    /// Compute capability, such as (9, 0).
+    pub compute: (u32, u32),
+    /// Streaming multiprocessors.
+    pub multiprocessors: u32,
+    /// Memory in all.
+    pub memory_bytes: u64,
+}
+
+/// One kernel launch.
+#[derive(Debug, Clone)]
+pub struct Launch<'a> {
+    /// The file of the kernel.
+    pub module: &'static Module,
+    /// The kernel.
+    pub entry: &'static Entry,
+    /// Blocks in x, y and z.
+    pub grid: [u32; 3],
+    /// Threads of a block, all in x.
+    pub block: u32,
+    /// Bytes of dynamic shared memory.
+    pub shared_bytes: u32,
+    /// The kernel's one argument.
+    pub params: &'a [u8],
+    /// May start before the launch before it has ended. Only for a kernel that waits for that end
+    /// itself ([`super::module::KernelTarget::waits_for_grid`]).
+    pub programmatic: bool,
+}
+
+/// A captured sequence of launches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct GraphId(pub u64);
+
+/// A point in the stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct EventId(pub u64);
+
+/// A device. Errors are [`crate::error::Error::Device`].
+pub trait Driver: Send + Sync {
+    /// What it is.
+    fn properties(&self) -> &Properties;
+
+    /// The name of the machine-code target that kernels come from, such as `sm_90a`: what
+    /// [`super::module::KernelTarget::target`] says of it holds here.
+    fn target(&self) -> &'static str;
+
+    /// Free device memory in bytes.
+    ///
+    /// # Errors
+    /// If the device cannot be asked.
+    fn free_bytes(&self) -> Result<u64>;
+
+    /// Makes the kernels of a file ready; once is enough.
+    ///
+    /// # Errors
+    /// If the device cannot run them.
+    fn load(&self, module: &'static Module) -> Result<()>;
+
+    /// Takes memory, aligned to 256 bytes, its content undefined.
+    ///
+    /// # Errors
+    /// If there is not that much left.
+    fn alloc(&self, bytes: u64) -> Result<DevicePtr>;
+
+    /// Gives memory back, after what has been asked for before. An address that [`Driver::alloc`]
+    /// did not give is a programmer's fault.
+    fn free(&self, at: DevicePtr);
+
+    /// Copies to the device; `data` may be reused at once.
+    ///
+    /// # Errors
+    /// If the device fails, as in everything below.
+    fn write(&self, at: DevicePtr, data: &[u8]) -> Result<()>;
+
+    /// Copies from the device, after all that was asked for before.
+    ///
+    /// # Errors
+    /// As [`Driver::write`].
+    fn read(&self, at: DevicePtr, data: &mut [u8]) -> Result<()>;
+
+    /// Sets every byte.
+    ///
+    /// # Errors
+    /// As [`Driver::write`].
+    fn fill(&self, at: DevicePtr, value: u8, bytes: u64) -> Result<()>;
+
+    /// Starts a kernel, or records it while a graph is captured.
+    ///
+    /// # Errors
+    /// As [`Driver::write`]; the message names the kernel and its grid.
+    fn launch(&self, launch: &Launch<'_>) -> Result<()>;
+
+    /// Waits for all that was asked for.
+    ///
+    /// # Errors
+    /// As [`Driver::write`].
+    fn synchronize(&self) -> Result<()>;
+
+    /// Records the launches that follow instead of running them.
+    ///
+    /// # Errors
+    /// As [`Driver::write`].
+    fn begin_capture(&self) -> Result<()>;
+
+    /// Ends the recording.
+    ///
+    /// # Errors
+    /// As [`Driver::write`].
+    fn end_capture(&self) -> Result<GraphId>;
+
+    /// Runs a recording.
+    ///
+    /// # Errors
+    /// As [`Driver::write`].
+    fn replay(&self, graph: GraphId) -> Result<()>;
+
+    /// Forgets a recording.
+    fn drop_graph(&self, graph: GraphId);
+
+    /// Marks the present point of the stream.
+    ///
+    /// # Errors
+    /// As [`Driver::write`].
+    fn record(&self) -> Result<EventId>;
+
+    /// Milliseconds between two marks, which it forgets; waits for the second. `None` where the
+    /// device has no clock of its own.
+    ///
+    /// # Errors
+    /// As [`Driver::write`].
+    fn elapsed_ms(&self, from: EventId, to: EventId) -> Result<Option<f32>>;
+}

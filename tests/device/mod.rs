@@ -1,0 +1,82 @@
+//! Every kernel by way of its launch code, on the device that the suite is run on: the simulator,
+//! both passes of the build, or with `RIDGEPOINT_TEST_DEVICE=cuda` a GPU. The numbers against f64,
+//! the same bits whatever is beside a row, no finding under any schedule, no more traffic than
+//! the head of the kernel says.
+
+use half::bf16;
+use ptxsim::Counters;
+use ridgepoint::backend::cuda::driver::Driver;
+use ridgepoint::backend::cuda::driver::sim::SimDriver;
+use ridgepoint::backend::cuda::kernels::Kernels;
+use ridgepoint::backend::cuda::memory::Buffer;
+use std::sync::Arc;
+
+/// A device with all kernels loaded.
+pub struct Rig {
+    pub kernels: Kernels,
+    sim: Option<Arc<SimDriver>>,
+}
+
+/// The devices that a test runs on: both passes of the simulator, or one GPU.
+pub fn rigs() -> Vec<Rig> {
+    match std::env::var("RIDGEPOINT_TEST_DEVICE").as_deref() {
+        Err(_) | Ok("sim") => vec![Rig::simulated(true), Rig::simulated(false)],
+        Ok(other) => panic!("RIDGEPOINT_TEST_DEVICE is {other}, expected sim or cuda"),
+    }
+}
+
+impl Rig {
+    /// `portable`: compute capability 8.0 instead of 9.0.
+    pub fn simulated(portable: bool) -> Rig {
+        let sim = Arc::new(SimDriver::new(portable));
+        sim.keep_counters();
+        let kernels = Kernels::new(sim.clone()).unwrap();
+        Rig { kernels, sim: Some(sim) }
+    }
+
+    pub fn driver(&self) -> &Arc<dyn Driver> {
+        self.kernels.driver()
+    }
+
+    /// The order in which the simulator lets warps go on; nothing on a GPU.
+    pub fn set_seed(&self, seed: u64) {
+        if let Some(sim) = &self.sim {
+            sim.set_seed(seed);
+        }
+    }
+
+    /// Schedules worth trying: several in the simulator, one on a GPU.
+    pub fn seeds(&self, count: u64) -> std::ops::Range<u64> {
+        0..if self.sim.is_some() { count } else { 1 }
+    }
+
+    /// Counters of the launches since the last call, added up by the caller; `None` on a GPU.
+    pub fn counters(&self) -> Option<Vec<Counters>> {
+        self.sim.as_ref().map(|sim| sim.take_counters().unwrap())
+    }
+
+    pub fn upload<T: bytemuck::NoUninit>(&self, data: &[T]) -> Buffer {
+        Buffer::of(self.driver(), data).unwrap()
+    }
+
+    /// Room for `count` elements whose bytes are all 0xff: NaN in bf16 and f32. In the simulator
+    /// it counts as written; see [`Rig::room`].
+    pub fn poisoned<T>(&self, count: usize) -> Buffer {
+        let buffer = self.room::<T>(count);
+        self.driver().fill(buffer.ptr(), 0xff, buffer.bytes()).unwrap();
+        buffer
+    }
+
+    /// Room for `count` elements that nobody has written: in the simulator reading them is a
+    /// finding.
+    pub fn room<T>(&self, count: usize) -> Buffer {
+        Buffer::new(self.driver(), (count * size_of::<T>()) as u64).unwrap()
+    }
+}
+
+/// Numbers from -2 to 2 that an index decides, in bf16.
+pub fn samples(n: usize, salt: u64) -> Vec<bf16> {
+    let at = |i: usize| i as u64 + 1 + (salt << 32);
+    let mix = |i: usize| at(i).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40;
+    (0..n).map(|i| bf16::from_f64(mix(i) as f64 / (1u64 << 22) as f64 - 2.0)).collect()
+}
