@@ -104,7 +104,7 @@ fn timed(
 fn load(dir: &Path) -> Result<(Decoder<CpuBackend>, KvCache)> {
     let config = ModelConfig::load(dir)?;
     let checkpoint = Checkpoint::open(dir)?;
-    let limits = Limits { rows: ROWS, logit_rows: 1, context: CONTEXT };
+    let limits = Limits { rows: ROWS, logit_rows: 1, sequences: 1, context: CONTEXT };
     let decoder = Decoder::load(CpuBackend::new(), config, &checkpoint, limits)?;
     let kv = decoder.kv_cache(CONTEXT.div_ceil(64))?;
     Ok((decoder, kv))

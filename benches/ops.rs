@@ -7,7 +7,9 @@ mod bandwidth;
 use bandwidth::Memory;
 use criterion::{Criterion, Throughput};
 use ridgepoint::backend::cpu::{CpuBackend, InstructionSet, KvCache, Matrix, Tensor};
-use ridgepoint::backend::{Backend, Batch, Epilogue, Heads, KvShape, PAGE_SIZE, PageId, Phase};
+use ridgepoint::backend::{
+    Backend, Batch, Epilogue, Heads, KvShape, Norm, PAGE_SIZE, PageId, Phase, Role,
+};
 use ridgepoint::request::TokenId;
 use ridgepoint::tensor::{Dtype, HostTensor};
 use std::cell::Cell;
@@ -100,15 +102,19 @@ fn values(n: usize) -> Vec<f32> {
 }
 
 fn bf16_matrix(backend: &CpuBackend, n: usize, k: usize) -> ridgepoint::error::Result<Matrix> {
+    backend.matrix(vec![bf16_tensor(n, k)])
+}
+
+fn bf16_tensor(n: usize, k: usize) -> HostTensor {
     let pattern: Vec<u8> =
         values(8_191).into_iter().flat_map(|x| half::bf16::from_f32(x).to_le_bytes()).collect();
     let mut bytes = pattern.repeat((n * k * 2).div_ceil(pattern.len()));
     bytes.truncate(n * k * 2);
-    backend.matrix(vec![HostTensor::new("w", Dtype::Bf16, vec![n, k], bytes.into())])
+    HostTensor::new("w", Dtype::Bf16, vec![n, k], bytes.into())
 }
 
 fn tensor(backend: &CpuBackend, rows: usize, width: usize) -> ridgepoint::error::Result<Tensor> {
-    let mut out = backend.tensor(rows, width)?;
+    let mut out = backend.tensor(rows, width, Role::Plain)?;
     backend.upload(&values(rows * width), &mut out)?;
     Ok(out)
 }
@@ -119,7 +125,7 @@ fn gemm_decode(bench: &mut Bench) -> Result {
     let weight = bf16_matrix(&backend, n, k)?;
     for m in [1, 4, 16] {
         let x = tensor(&backend, m, k)?;
-        let mut out = backend.tensor(m, n)?;
+        let mut out = backend.tensor(m, n, Role::Plain)?;
         bench.run(&format!("gemm_decode_bf16_m{m}"), Floor::Bytes(n * k * 2), || {
             backend.gemm(Phase::Decode, &x, &weight, Epilogue::Store, &mut out)
         });
@@ -127,7 +133,7 @@ fn gemm_decode(bench: &mut Bench) -> Result {
     let (n, k) = (512, 256);
     let weight = bf16_matrix(&backend, n, k)?;
     let x = tensor(&backend, 1, k)?;
-    let mut out = backend.tensor(1, n)?;
+    let mut out = backend.tensor(1, n, Role::Plain)?;
     bench.run("gemm_decode_bf16_m1_in_cache", Floor::Macs(n * k), || {
         backend.gemm(Phase::Decode, &x, &weight, Epilogue::Store, &mut out)
     });
@@ -153,9 +159,10 @@ fn gemm_many(
     name: &str,
     (m, n, k): (usize, usize, usize),
 ) -> Result {
-    let weight = bf16_matrix(&backend, n, k)?;
+    let half = || bf16_tensor(n / 2, k);
+    let weight = backend.gated(half(), half())?;
     let x = tensor(&backend, m, k)?;
-    let mut out = backend.tensor(m, n / 2)?;
+    let mut out = backend.tensor(m, n / 2, Role::Plain)?;
     bench.run(name, Floor::Macs(m * n * k), || {
         backend.gemm(Phase::Prefill, &x, &weight, Epilogue::SwiGlu, &mut out)
     });
@@ -175,7 +182,7 @@ fn attention_case(
     let shape = KvShape { layers: 1, pages: sequences * each, heads, dtype: Dtype::F32 };
     let mut kv = backend.kv_cache(shape)?;
     let rope = backend.rope_table(&[0.01; 64], len)?;
-    let mut all = backend.tensor(len, heads.query * heads.dim)?;
+    let mut all = backend.tensor(len, heads.query * heads.dim, Role::Plain)?;
     let qkv = tensor(backend, len, heads.qkv_width())?;
     let mut batch = Batch::new(phase);
     for s in 0..sequences {
@@ -186,7 +193,7 @@ fn attention_case(
         batch.push(len - rows, &vec![TokenId(0); rows], &pages);
     }
     let query = tensor(backend, sequences * rows, heads.query * heads.dim)?;
-    let out = backend.tensor(sequences * rows, heads.query * heads.dim)?;
+    let out = backend.tensor(sequences * rows, heads.query * heads.dim, Role::Plain)?;
     Ok((batch, query, kv, out))
 }
 
@@ -212,15 +219,19 @@ fn rows(bench: &mut Bench) -> Result {
     let (rows, width) = (4_096, 4_096);
     let table = bf16_matrix(&backend, 32_000, width)?;
     let tokens: Vec<TokenId> = (0..rows as u32).map(|i| TokenId(i * 7 % 32_000)).collect();
-    let mut out = backend.tensor(rows, width)?;
-    bench.run("embed_bf16", Floor::Bytes(rows * width * 6), || {
-        backend.embed(&tokens, &table, &mut out)
-    });
+    let mut out = backend.tensor(rows, width, Role::Plain)?;
+    let mut normed = backend.tensor(rows, width, Role::Normed)?;
     let weight = HostTensor::from_f32("w", vec![width], &values(width));
     let weight = backend.vector(&[weight])?;
+    let mut batch = Batch::new(Phase::Prefill);
+    batch.tokens = tokens;
+    bench.run("embed_bf16_with_norm", Floor::Bytes(rows * width * 14), || {
+        let norm = Norm { weight: &weight, eps: 1e-5, out: &mut normed };
+        backend.embed(&batch, &table, norm, &mut out)
+    });
     let x = tensor(&backend, rows, width)?;
     bench.run("rmsnorm", Floor::Bytes(rows * width * 8), || {
-        backend.rmsnorm(&x, &weight, 1e-5, &mut out)
+        backend.rmsnorm(&x, Norm { weight: &weight, eps: 1e-5, out: &mut out })
     });
     Ok(())
 }
@@ -233,7 +244,7 @@ fn small_model(bench: &mut Bench) -> Result {
     let (width, inner, vocab, layers, context) = (256, 640, 2_048, 4, 128);
     let qkv_weight = bf16_matrix(&backend, heads.qkv_width(), width)?;
     let out_weight = bf16_matrix(&backend, width, width)?;
-    let gate_up = bf16_matrix(&backend, 2 * inner, width)?;
+    let gate_up = backend.gated(bf16_tensor(inner, width), bf16_tensor(inner, width))?;
     let down = bf16_matrix(&backend, width, inner)?;
     let head = bf16_matrix(&backend, vocab, width)?;
     let norm = backend.vector(&[HostTensor::from_f32("w", vec![width], &values(width))])?;
@@ -248,7 +259,7 @@ fn small_model(bench: &mut Bench) -> Result {
                 (row * pages..(row + 1) * pages).map(|p| PageId(p as u32)).collect();
             batch.push(context - 1, &[TokenId(row as u32)], &pages);
         }
-        let t = |width| backend.tensor(rows, width);
+        let t = |width| backend.tensor(rows, width, Role::Plain);
         let (mut x, mut normed, mut qkv, mut query, mut mixed, mut inside, mut logits) = (
             t(width)?,
             t(width)?,
@@ -260,19 +271,18 @@ fn small_model(bench: &mut Bench) -> Result {
         );
         let phase = Phase::Decode;
         bench.run(&format!("small_model_step_m{rows}"), Floor::Rows(rows), || {
-            let b = &backend;
-            b.embed(&batch.tokens, &head, &mut x)?;
+            let (b, eps) = (&backend, 1e-5);
+            b.embed(&batch, &head, Norm { weight: &norm, eps, out: &mut normed }, &mut x)?;
             for layer in 0..layers {
-                b.rmsnorm(&x, &norm, 1e-5, &mut normed)?;
                 b.gemm(phase, &normed, &qkv_weight, Epilogue::Store, &mut qkv)?;
                 b.rope_append(&batch, layer, &qkv, None, &rope, &mut query, &mut kv)?;
                 b.attention(&batch, layer, None, &query, &kv, &mut mixed)?;
-                b.gemm(phase, &mixed, &out_weight, Epilogue::Residual, &mut x)?;
-                b.rmsnorm(&x, &norm, 1e-5, &mut normed)?;
+                let next = Norm { weight: &norm, eps, out: &mut normed };
+                b.gemm(phase, &mixed, &out_weight, Epilogue::Residual(next), &mut x)?;
                 b.gemm(phase, &normed, &gate_up, Epilogue::SwiGlu, &mut inside)?;
-                b.gemm(phase, &inside, &down, Epilogue::Residual, &mut x)?;
+                let next = Norm { weight: &norm, eps, out: &mut normed };
+                b.gemm(phase, &inside, &down, Epilogue::Residual(next), &mut x)?;
             }
-            b.rmsnorm(&x, &norm, 1e-5, &mut normed)?;
             b.gemm(phase, &normed, &head, Epilogue::Store, &mut logits)
         });
     }

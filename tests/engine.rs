@@ -15,7 +15,7 @@ fn generator(rows: usize, context: usize) -> Generator<CpuBackend> {
     let dir = fixture("mistral_window");
     let config = ModelConfig::load(&dir).unwrap();
     let checkpoint = Checkpoint::open(&dir).unwrap();
-    let limits = Limits { rows, logit_rows: 1, context };
+    let limits = Limits { rows, logit_rows: 1, sequences: 1, context };
     Generator::new(Decoder::load(CpuBackend::new(), config, &checkpoint, limits).unwrap()).unwrap()
 }
 
@@ -181,7 +181,7 @@ fn a_context_beyond_the_memory_is_refused() {
     let mut config = ModelConfig::load(&dir).unwrap();
     config.context = 1 << 24;
     let checkpoint = Checkpoint::open(Path::new(&dir)).unwrap();
-    let limits = Limits { rows: 8, logit_rows: 1, context: 512 };
+    let limits = Limits { rows: 8, logit_rows: 1, sequences: 1, context: 512 };
     let decoder = Decoder::load(CpuBackend::new(), config, &checkpoint, limits).unwrap();
     let error = decoder.kv_cache(1 << 40).err().expect("2^40 pages do not fit");
     assert!(matches!(error, Error::Device(_)), "{error}");

@@ -61,7 +61,7 @@ fn generator(name: &str, rows: usize) -> Generator<CpuBackend> {
     let dir = fixture(name);
     let config = ModelConfig::load(&dir).unwrap();
     let checkpoint = Checkpoint::open(&dir).unwrap();
-    let limits = Limits { rows, logit_rows: rows, context: config.context };
+    let limits = Limits { rows, logit_rows: rows, sequences: 1, context: config.context };
     Generator::new(Decoder::load(CpuBackend::new(), config, &checkpoint, limits).unwrap()).unwrap()
 }
 

@@ -56,16 +56,55 @@ pub struct KvShape {
     pub dtype: Dtype,
 }
 
+/// The most that a device is made ready for: every size of a step follows from it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StepShape {
+    /// Rows of a batch.
+    pub rows: usize,
+    /// Rows whose logits are wanted.
+    pub logit_rows: usize,
+    /// Sequences of a batch.
+    pub sequences: usize,
+    /// Positions of a sequence.
+    pub context: usize,
+    /// The heads of the model.
+    pub heads: Heads,
+}
+
+/// What a tensor is for. A device may keep each kind in a format of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Activations between two ops.
+    Plain,
+    /// What a [`Norm`] writes, for a product to read.
+    Normed,
+    /// What the head writes: kept as f32.
+    Logits,
+}
+
+/// RMSNorm of the residual stream (Zhang and Sennrich 2019), by the op that writes the stream, for
+/// the product that reads the norm: `out = h * rsqrt(mean(h^2) + eps) * weight`, row by row.
+///
+/// `out` is of [`Role::Normed`]. A device may leave the factor of the row to the product, which
+/// then has its result without a pass of its own over the rows.
+pub struct Norm<'a, B: Backend + ?Sized> {
+    /// `[width]`.
+    pub weight: &'a B::Vector,
+    /// Added to the mean square.
+    pub eps: f32,
+    /// `[rows, width]`.
+    pub out: &'a mut B::Tensor,
+}
+
 /// What a matrix product does with its accumulators before it stores them.
-#[derive(Debug)]
-pub enum Epilogue<'a, V> {
+pub enum Epilogue<'a, B: Backend + ?Sized> {
     /// `out = acc`.
     Store,
     /// `out = acc + bias[n]`, bias `[n]`.
-    Bias(&'a V),
-    /// `out = out + acc`.
-    Residual,
-    /// The matrix stacks gate over up, `[2 n, k]`: `out[n] = silu(acc_gate[n]) * acc_up[n]` with
+    Bias(&'a B::Vector),
+    /// `out = out + acc`, and the norm of the new out.
+    Residual(Norm<'a, B>),
+    /// The matrix is one of [`Backend::gated`]: `out[n] = silu(acc_gate[n]) * acc_up[n]` with
     /// `silu(x) = x / (1 + exp(-x))`; out is `[rows, n]`.
     SwiGlu,
 }
@@ -93,6 +132,8 @@ pub trait Backend {
     type RopeTable;
     /// The KV pools of all layers.
     type KvCache;
+    /// The batch of a step where the device can read it.
+    type Step;
 
     /// The device in words, for start-up messages.
     fn describe(&self) -> String;
@@ -101,8 +142,15 @@ pub trait Backend {
     /// the CPU they stay where they are (a mapped file) and are not copied.
     ///
     /// # Errors
-    /// [`crate::error::Error::Device`] if the device has no memory left.
+    /// [`crate::error::Error::Device`] if the device has no memory left, or has no kernel for such
+    /// a matrix; the message names what there is.
     fn matrix(&self, parts: Vec<HostTensor>) -> Result<Self::Matrix>;
+
+    /// Prepares gate and up, `[n, k]` each and of one dtype, for [`Epilogue::SwiGlu`].
+    ///
+    /// # Errors
+    /// As [`Backend::matrix`].
+    fn gated(&self, gate: HostTensor, up: HostTensor) -> Result<Self::Matrix>;
 
     /// Prepares a vector: `parts` `[n_i]` one after the other, converted to f32.
     ///
@@ -114,7 +162,7 @@ pub trait Backend {
     ///
     /// # Errors
     /// As [`Backend::matrix`].
-    fn tensor(&self, rows: usize, width: usize) -> Result<Self::Tensor>;
+    fn tensor(&self, rows: usize, width: usize, role: Role) -> Result<Self::Tensor>;
 
     /// A table of `cos` and `sin` of `position * inv_freq[i]` (the product rounded to f32) for
     /// positions `0..positions`; `inv_freq` is `[head_dim / 2]`.
@@ -123,36 +171,60 @@ pub trait Backend {
     /// As [`Backend::matrix`].
     fn rope_table(&self, inv_freq: &[f32], positions: usize) -> Result<Self::RopeTable>;
 
+    /// The format in which keys and values are kept.
+    fn kv_dtype(&self) -> Dtype;
+
     /// KV pools. Their content is undefined until it is appended.
     ///
     /// # Errors
     /// As [`Backend::matrix`].
     fn kv_cache(&self, shape: KvShape) -> Result<Self::KvCache>;
 
-    /// `out[row] = table[tokens[row]]`: table `[vocab, hidden]`, out `[rows, hidden]`. Every token
-    /// must be below vocab.
+    /// Room for the batches of all steps.
     ///
     /// # Errors
-    /// [`crate::error::Error::Device`] if the device fails, here and in every op below.
-    fn embed(&self, tokens: &[TokenId], table: &Self::Matrix, out: &mut Self::Tensor)
-    -> Result<()>;
+    /// As [`Backend::matrix`].
+    fn step(&self, shape: StepShape) -> Result<Self::Step>;
 
-    /// `out = x * rsqrt(mean(x^2) + eps) * weight`, row by row (Zhang and Sennrich 2019):
-    /// x and out `[rows, width]`, weight `[width]`.
+    /// Puts a batch where the device can read it. The ops of the pass follow.
     ///
     /// # Errors
     /// As [`Backend::embed`].
-    fn rmsnorm(
+    ///
+    /// # Panics
+    /// If the batch is larger than the step was made for.
+    fn begin(&self, batch: &Batch, step: &mut Self::Step) -> Result<()>;
+
+    /// Runs `body`, which issues the ops of one forward pass and nothing else. A device may record
+    /// the pass and run the record the next time, so the ops of a body depend on nothing but the
+    /// phase and the numbers of rows of the batch.
+    ///
+    /// # Errors
+    /// That of `body`, or of the device.
+    fn pass(&self, step: &Self::Step, body: impl FnOnce() -> Result<()>) -> Result<()>;
+
+    /// `out[row] = table[tokens[row]]`: table `[vocab, hidden]`, out `[rows, hidden]`; and the norm
+    /// of out. Every token must be below vocab.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::Device`] if the device fails, here and in every op below.
+    fn embed(
         &self,
-        x: &Self::Tensor,
-        weight: &Self::Vector,
-        eps: f32,
+        step: &Self::Step,
+        table: &Self::Matrix,
+        norm: Norm<'_, Self>,
         out: &mut Self::Tensor,
     ) -> Result<()>;
 
+    /// The norm of rows that no other op has just written: x `[rows, width]`.
+    ///
+    /// # Errors
+    /// As [`Backend::embed`].
+    fn rmsnorm(&self, x: &Self::Tensor, norm: Norm<'_, Self>) -> Result<()>;
+
     /// `acc = x W^T` with x `[rows, k]`, W `[n, k]`, accumulated in f32 in an order that the shape
-    /// of W alone fixes; then the epilogue. out is `[rows, n]`, or `[rows, n / 2]` for
-    /// [`Epilogue::SwiGlu`], whose gate and up must be equally many rows.
+    /// of W alone fixes; then the epilogue. out is `[rows, n]`; with [`Epilogue::SwiGlu`] n counts
+    /// the rows of the gate.
     ///
     /// # Errors
     /// As [`Backend::embed`].
@@ -161,7 +233,7 @@ pub trait Backend {
         phase: Phase,
         x: &Self::Tensor,
         weight: &Self::Matrix,
-        epilogue: Epilogue<'_, Self::Vector>,
+        epilogue: Epilogue<'_, Self>,
         out: &mut Self::Tensor,
     ) -> Result<()>;
 
@@ -176,7 +248,7 @@ pub trait Backend {
     #[allow(clippy::too_many_arguments)] // an op's operands; a struct would only rename them
     fn rope_append(
         &self,
-        batch: &Batch,
+        step: &Self::Step,
         layer: usize,
         qkv: &Self::Tensor,
         norm: Option<QkNorm<'_, Self::Vector>>,
@@ -194,7 +266,7 @@ pub trait Backend {
     /// As [`Backend::embed`].
     fn attention(
         &self,
-        batch: &Batch,
+        step: &Self::Step,
         layer: usize,
         window: Option<usize>,
         query: &Self::Tensor,
@@ -202,17 +274,25 @@ pub trait Backend {
         out: &mut Self::Tensor,
     ) -> Result<()>;
 
-    /// `out[i] = x[rows[i]]`: x `[*, width]`, out `[rows.len(), width]`.
+    /// The rows of x `[rows, width]` whose logits the batch wants: `out[i] = x[logit_rows[i]]`.
+    /// Both tensors are of one role.
     ///
     /// # Errors
     /// As [`Backend::embed`].
-    fn gather(&self, x: &Self::Tensor, rows: &[usize], out: &mut Self::Tensor) -> Result<()>;
+    fn gather(&self, step: &Self::Step, x: &Self::Tensor, out: &mut Self::Tensor) -> Result<()>;
 
     /// Draws one token from each row of logits `[rows, vocab]`, as [`crate::sample`] defines it.
     ///
     /// # Errors
     /// As [`Backend::embed`]; logits that are not finite give [`crate::error::Error::Device`].
     fn sample(&self, logits: &Self::Tensor, rows: &[SampleRow<'_>]) -> Result<Vec<Sampled>>;
+
+    /// The log-probability of `targets[i]` in row i of logits `[rows, vocab]`, as
+    /// [`crate::sample::log_prob`] defines it.
+    ///
+    /// # Errors
+    /// As [`Backend::embed`].
+    fn log_probs(&self, logits: &Self::Tensor, targets: &[TokenId]) -> Result<Vec<f32>>;
 
     /// Copies a tensor's rows to the host as f32, `[rows, width]`.
     ///

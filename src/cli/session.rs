@@ -83,7 +83,7 @@ impl Session {
             checkpoint.bytes() as f64 / 1e6,
             backend.describe()
         );
-        let limits = Limits { rows, logit_rows, context };
+        let limits = Limits { rows, logit_rows, sequences: 1, context };
         let decoder = Decoder::load(backend, self.config.clone(), &checkpoint, limits)?;
         Ok((Generator::new(decoder)?, self.started.elapsed()))
     }

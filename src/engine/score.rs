@@ -4,7 +4,6 @@ use crate::backend::{Backend, Batch, DECODE_ROWS_MAX, PageId, Phase};
 use crate::engine::Generator;
 use crate::error::{Error, Result};
 use crate::request::TokenId;
-use crate::sample::log_prob;
 
 impl<B: Backend> Generator<B> {
     /// Natural-log NLL of `tokens[1..]`, each given all tokens before it: `tokens.len() - 1`
@@ -39,7 +38,6 @@ impl<B: Backend> Generator<B> {
             Phase::Prefill => limits.rows.min(limits.logit_rows),
             Phase::Decode => DECODE_ROWS_MAX.min(limits.rows).min(limits.logit_rows),
         };
-        let vocab = self.config().vocab_size;
         let mut nll = Vec::with_capacity(tokens.len() - 1);
         // The last token is only predicted, never fed.
         for (i, chunk) in tokens[..tokens.len() - 1].chunks(rows).enumerate() {
@@ -48,11 +46,9 @@ impl<B: Backend> Generator<B> {
             batch.push(start, chunk, pages);
             batch.logit_rows.extend(0..chunk.len());
             self.decoder.forward(&batch, &mut self.kv)?;
-            let logits = self.decoder.backend().download(self.decoder.logits())?;
-            let targets = &tokens[start + 1..];
-            for (row, &target) in logits.chunks_exact(vocab).zip(targets) {
-                nll.push(-log_prob(row, target));
-            }
+            let targets = &tokens[start + 1..][..chunk.len()];
+            let log_probs = self.decoder.backend().log_probs(self.decoder.logits(), targets)?;
+            nll.extend(log_probs.into_iter().map(|x| -x));
         }
         Ok(nll)
     }

@@ -1,11 +1,10 @@
 //! The forward pass: Llama and its kin (Touvron et al. 2023), written over the backend's ops.
 
-use crate::backend::{Backend, Batch, Epilogue, KvShape, Phase, QkNorm};
+use crate::backend::{Backend, Batch, Epilogue, KvShape, Norm, Phase, QkNorm, Role, StepShape};
 use crate::error::Result;
 use crate::load::Checkpoint;
 use crate::model::config::ModelConfig;
 use crate::model::weights::Weights;
-use crate::tensor::Dtype;
 
 /// The sizes a decoder is made for; everything it needs in a step is allocated from them at start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,6 +13,8 @@ pub struct Limits {
     pub rows: usize,
     /// The most rows of a batch whose logits are wanted.
     pub logit_rows: usize,
+    /// The most sequences of a batch.
+    pub sequences: usize,
     /// The most positions of a sequence; at most the model's context.
     pub context: usize,
 }
@@ -25,6 +26,7 @@ pub struct Decoder<B: Backend> {
     limits: Limits,
     weights: Weights<B>,
     rope: B::RopeTable,
+    step: B::Step,
     work: Workspace<B>,
 }
 
@@ -42,29 +44,26 @@ struct Workspace<B: Backend> {
     attended: B::Tensor,
     /// `silu(gate) * up`, `[rows, intermediate]`.
     activated: B::Tensor,
-    /// The residual rows whose logits are wanted, `[logit_rows, hidden]`.
+    /// The normalised rows whose logits are wanted, `[logit_rows, hidden]`.
     last: B::Tensor,
-    /// The same, normalised.
-    last_normed: B::Tensor,
     /// `[logit_rows, vocab]`.
     logits: B::Tensor,
 }
 
 impl<B: Backend> Workspace<B> {
     fn new(backend: &B, config: &ModelConfig, limits: Limits) -> Result<Workspace<B>> {
-        let rows = |width| backend.tensor(limits.rows, width);
-        let logit_rows = |width| backend.tensor(limits.logit_rows, width);
+        let rows = |width| backend.tensor(limits.rows, width, Role::Plain);
+        let normed = |rows| backend.tensor(rows, config.hidden_size, Role::Normed);
         let heads = config.heads;
         Ok(Workspace {
             residual: rows(config.hidden_size)?,
-            normed: rows(config.hidden_size)?,
+            normed: normed(limits.rows)?,
             qkv: rows(heads.qkv_width())?,
             query: rows(heads.query * heads.dim)?,
             attended: rows(heads.query * heads.dim)?,
             activated: rows(config.intermediate_size)?,
-            last: logit_rows(config.hidden_size)?,
-            last_normed: logit_rows(config.hidden_size)?,
-            logits: logit_rows(config.vocab_size)?,
+            last: normed(limits.logit_rows)?,
+            logits: backend.tensor(limits.logit_rows, config.vocab_size, Role::Logits)?,
         })
     }
 }
@@ -83,13 +82,15 @@ impl<B: Backend> Decoder<B> {
         checkpoint: &Checkpoint,
         limits: Limits,
     ) -> Result<Decoder<B>> {
-        let Limits { rows, logit_rows, context } = limits;
-        assert!(rows > 0 && logit_rows > 0 && context > 0, "{limits:?}");
+        let Limits { rows, logit_rows, sequences, context } = limits;
+        assert!(rows > 0 && logit_rows > 0 && sequences > 0 && context > 0, "{limits:?}");
         assert!(context <= config.context, "context {context} of {}", config.context);
         let weights = Weights::load(&backend, &config, checkpoint)?;
         let rope = backend.rope_table(&config.rope.inv_freq(config.heads.dim), context)?;
+        let shape = StepShape { rows, logit_rows, sequences, context, heads: config.heads };
+        let step = backend.step(shape)?;
         let work = Workspace::new(&backend, &config, limits)?;
-        Ok(Decoder { backend, config, limits, weights, rope, work })
+        Ok(Decoder { backend, config, limits, weights, rope, step, work })
     }
 
     /// The model's configuration.
@@ -113,8 +114,8 @@ impl<B: Backend> Decoder<B> {
     /// [`crate::error::Error::Device`] if there is no room for them.
     pub fn kv_cache(&self, pages: usize) -> Result<B::KvCache> {
         let config = &self.config;
-        let shape =
-            KvShape { layers: config.layers, pages, heads: config.heads, dtype: Dtype::F32 };
+        let dtype = self.backend.kv_dtype();
+        let shape = KvShape { layers: config.layers, pages, heads: config.heads, dtype };
         self.backend.kv_cache(shape)
     }
 
@@ -130,27 +131,36 @@ impl<B: Backend> Decoder<B> {
     /// # Errors
     /// [`crate::error::Error::Device`] if the device fails.
     pub fn forward(&mut self, batch: &Batch, kv: &mut B::KvCache) -> Result<()> {
-        let (b, c, w) = (&self.backend, &self.config, &mut self.work);
-        b.embed(&batch.tokens, &self.weights.embedding, &mut w.residual)?;
-        for (i, layer) in self.weights.layers.iter().enumerate() {
-            b.rmsnorm(&w.residual, &layer.attention_norm, c.rms_norm_eps, &mut w.normed)?;
-            let bias = layer.qkv_bias.as_ref().map_or(Epilogue::Store, Epilogue::Bias);
-            b.gemm(batch.phase, &w.normed, &layer.qkv, bias, &mut w.qkv)?;
-            let norm = layer.qk_norm.as_ref();
-            let norm = norm.map(|(query, key)| QkNorm { query, key, eps: c.rms_norm_eps });
-            b.rope_append(batch, i, &w.qkv, norm, &self.rope, &mut w.query, kv)?;
-            b.attention(batch, i, c.windows[i], &w.query, kv, &mut w.attended)?;
-            b.gemm(batch.phase, &w.attended, &layer.output, Epilogue::Residual, &mut w.residual)?;
-            b.rmsnorm(&w.residual, &layer.mlp_norm, c.rms_norm_eps, &mut w.normed)?;
-            b.gemm(batch.phase, &w.normed, &layer.gate_up, Epilogue::SwiGlu, &mut w.activated)?;
-            b.gemm(batch.phase, &w.activated, &layer.down, Epilogue::Residual, &mut w.residual)?;
-        }
-        if !batch.logit_rows.is_empty() {
+        self.backend.begin(batch, &mut self.step)?;
+        let (b, c, w, step) = (&self.backend, &self.config, &mut self.work, &self.step);
+        let eps = c.rms_norm_eps;
+        let norms = self.weights.layers.iter().map(|layer| &layer.attention_norm);
+        let mut norms = norms.chain([&self.weights.norm]);
+        let mut next_norm = || norms.next().expect("one norm before each layer and one at the end");
+        b.pass(step, || {
+            let norm = Norm { weight: next_norm(), eps, out: &mut w.normed };
+            b.embed(step, &self.weights.embedding, norm, &mut w.residual)?;
+            for (i, layer) in self.weights.layers.iter().enumerate() {
+                let bias = layer.qkv_bias.as_ref().map_or(Epilogue::Store, Epilogue::Bias);
+                b.gemm(batch.phase, &w.normed, &layer.qkv, bias, &mut w.qkv)?;
+                let norm = layer.qk_norm.as_ref().map(|(query, key)| QkNorm { query, key, eps });
+                b.rope_append(step, i, &w.qkv, norm, &self.rope, &mut w.query, kv)?;
+                b.attention(step, i, c.windows[i], &w.query, kv, &mut w.attended)?;
+                let norm = Norm { weight: &layer.mlp_norm, eps, out: &mut w.normed };
+                let add = Epilogue::Residual(norm);
+                b.gemm(batch.phase, &w.attended, &layer.output, add, &mut w.residual)?;
+                let gated = Epilogue::SwiGlu;
+                b.gemm(batch.phase, &w.normed, &layer.gate_up, gated, &mut w.activated)?;
+                let norm = Norm { weight: next_norm(), eps, out: &mut w.normed };
+                let add = Epilogue::Residual(norm);
+                b.gemm(batch.phase, &w.activated, &layer.down, add, &mut w.residual)?;
+            }
+            if batch.logit_rows.is_empty() {
+                return Ok(());
+            }
             let head = self.weights.head.as_ref().unwrap_or(&self.weights.embedding);
-            b.gather(&w.residual, &batch.logit_rows, &mut w.last)?;
-            b.rmsnorm(&w.last, &self.weights.norm, c.rms_norm_eps, &mut w.last_normed)?;
-            b.gemm(Phase::Decode, &w.last_normed, head, Epilogue::Store, &mut w.logits)?;
-        }
-        Ok(())
+            b.gather(step, &w.normed, &mut w.last)?;
+            b.gemm(Phase::Decode, &w.last, head, Epilogue::Store, &mut w.logits)
+        })
     }
 }

@@ -20,7 +20,7 @@ pub struct Layer<B: Backend> {
     pub output: B::Matrix,
     /// RMSNorm before the feed-forward part, `[hidden]`.
     pub mlp_norm: B::Vector,
-    /// Gate over up: `[2 intermediate, hidden]`.
+    /// Gate and up, `[intermediate, hidden]` each.
     pub gate_up: B::Matrix,
     /// `[hidden, intermediate]`.
     pub down: B::Matrix,
@@ -98,10 +98,7 @@ impl<B: Backend> LayerLoader<'_, B> {
             },
             output: self.matrix(&[(name("o"), hidden)], query)?,
             mlp_norm: self.vector("post_attention_layernorm.weight", hidden)?,
-            gate_up: self.matrix(
-                &["gate", "up"].map(|part| (format!("mlp.{part}_proj.weight"), inner)),
-                hidden,
-            )?,
+            gate_up: self.gated(inner, hidden)?,
             down: self.matrix(&[("mlp.down_proj.weight".to_string(), hidden)], inner)?,
         })
     }
@@ -116,6 +113,17 @@ impl<B: Backend> LayerLoader<'_, B> {
 
     /// Stacks tensors `[n, k]`, which must be of one dtype.
     fn matrix(&self, parts: &[(String, usize)], k: usize) -> Result<B::Matrix> {
+        self.backend.matrix(self.parts(parts, k)?)
+    }
+
+    fn gated(&self, n: usize, k: usize) -> Result<B::Matrix> {
+        let names = ["gate", "up"].map(|part| (format!("mlp.{part}_proj.weight"), n));
+        let mut parts = self.parts(&names, k)?.into_iter();
+        let mut part = || parts.next().expect("as many tensors as names");
+        self.backend.gated(part(), part())
+    }
+
+    fn parts(&self, parts: &[(String, usize)], k: usize) -> Result<Vec<HostTensor>> {
         let parts = parts
             .iter()
             .map(|(name, n)| self.tensor(name, &[*n, k]))
@@ -129,7 +137,7 @@ impl<B: Backend> LayerLoader<'_, B> {
                 format!("{}, as {} has", first.dtype, first.name),
             ));
         }
-        self.backend.matrix(parts)
+        Ok(parts)
     }
 }
 

@@ -4,7 +4,7 @@ use super::{
     Rng, Sequence, assert_close, backends, batch, bits, on_all, poisoned, sequence, tensor,
 };
 use ridgepoint::backend::cpu::{CpuBackend, KvCache};
-use ridgepoint::backend::{Backend, Heads, KvShape, PAGE_SIZE, PageId, Phase, QkNorm, Span};
+use ridgepoint::backend::{Backend, Heads, KvShape, PAGE_SIZE, PageId, Phase, QkNorm, Role, Span};
 use ridgepoint::tensor::{Dtype, HostTensor};
 
 const LAYERS: usize = 2;
@@ -277,5 +277,5 @@ fn a_pool_that_is_too_large_is_an_error_with_its_bytes() {
     let error = backend.kv_cache(shape).err().unwrap().to_string();
     let bytes = (1u64 << 40) * 8 * 64 * 128 * 2;
     assert!(error.contains(&bytes.to_string()), "{error}");
-    assert!(backend.tensor(usize::MAX, 16).is_err());
+    assert!(backend.tensor(usize::MAX, 16, Role::Plain).is_err());
 }

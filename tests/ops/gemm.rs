@@ -1,6 +1,6 @@
 //! The product and its epilogues.
 
-use super::{DTYPES, Rng, assert_close, backends, bits, on_all, poisoned, stored, tensor};
+use super::{DTYPES, NormOut, Rng, assert_close, backends, bits, on_all, poisoned, stored, tensor};
 use proptest::prelude::*;
 use ridgepoint::backend::cpu::CpuBackend;
 use ridgepoint::backend::{Backend, Epilogue, Phase};
@@ -13,6 +13,8 @@ struct Case {
     k: usize,
     x: Vec<f32>,
     parts: Vec<HostTensor>,
+    /// The same rows as gate and up.
+    halves: [HostTensor; 2],
     w: Vec<f32>,
     bias: Vec<f32>,
     old: Vec<f32>,
@@ -26,23 +28,31 @@ impl Case {
         let (first, mut rounded) = stored(dtype, &[cut, k], &w[..cut * k]);
         let (second, rest) = stored(dtype, &[n - cut, k], &w[cut * k..]);
         rounded.extend(rest);
+        let half = n / 2 * k;
+        let halves = [&w[..half], &w[half..]].map(|w| stored(dtype, &[n / 2, k], w).0);
         let (bias, old) = (rng.floats(n), rng.floats(m * n));
-        Case { m, n, k, x, parts: vec![first, second], w: rounded, bias, old }
+        Case { m, n, k, x, parts: vec![first, second], halves, w: rounded, bias, old }
     }
 
     fn run(&self, backend: &CpuBackend, kind: &str) -> Vec<f32> {
         let x = tensor(backend, self.k, &self.x);
-        let weight = backend.matrix(self.parts.clone()).unwrap();
+        let weight = match kind {
+            "swiglu" => {
+                let [gate, up] = self.halves.clone();
+                backend.gated(gate, up).unwrap()
+            }
+            _ => backend.matrix(self.parts.clone()).unwrap(),
+        };
+        let mut normed = NormOut::new(backend, self.m, width_of(self, kind));
         let bias = HostTensor::from_f32("bias", vec![self.n], &self.bias);
         let bias = backend.vector(&[bias]).unwrap();
-        let width = if kind == "swiglu" { self.n / 2 } else { self.n };
-        let mut out = poisoned(backend, self.m, width);
+        let mut out = poisoned(backend, self.m, width_of(self, kind));
         let epilogue = match kind {
             "store" => Epilogue::Store,
             "bias" => Epilogue::Bias(&bias),
             "residual" => {
                 backend.upload(&self.old, &mut out).unwrap();
-                Epilogue::Residual
+                Epilogue::Residual(normed.norm())
             }
             _ => Epilogue::SwiGlu,
         };
@@ -99,6 +109,10 @@ impl Case {
     }
 }
 
+fn width_of(case: &Case, kind: &str) -> usize {
+    if kind == "swiglu" { case.n / 2 } else { case.n }
+}
+
 const KINDS: [&str; 4] = ["store", "bias", "residual", "swiglu"];
 
 #[test]
@@ -139,9 +153,9 @@ fn a_row_has_the_same_bits_alone_and_among_many() {
             for count in [1, 2, 5, 9] {
                 let count = count.min(m - row);
                 let x = case.x[row * k..(row + count) * k].to_vec();
-                let parts = case.parts.clone();
-                let few =
-                    Case { m: count, x, parts, w: vec![], bias: vec![0.0; n], old: vec![], n, k };
+                let (parts, halves) = (case.parts.clone(), case.halves.clone());
+                let (w, bias, old) = (vec![], vec![0.0; n], vec![]);
+                let few = Case { m: count, n, k, x, parts, halves, w, bias, old };
                 let found = few.run(&backend, "swiglu");
                 let expected = &many[row * n / 2..(row + count) * n / 2];
                 assert_eq!(bits(&found), bits(expected), "{dtype} rows {row} + {count}");
@@ -180,8 +194,8 @@ fn silu_is_within_a_few_ulp() {
     let found = on_all(|backend| {
         let x: Vec<f32> = inputs.iter().flat_map(|&v| [v, 1.0]).collect();
         let x = tensor(backend, 2, &x);
-        let weight = HostTensor::from_f32("w", vec![2, 2], &[1.0, 0.0, 0.0, 1.0]);
-        let weight = backend.matrix(vec![weight]).unwrap();
+        let row = |values: &[f32]| HostTensor::from_f32("w", vec![1, 2], values);
+        let weight = backend.gated(row(&[1.0, 0.0]), row(&[0.0, 1.0])).unwrap();
         let mut out = poisoned(backend, inputs.len(), 1);
         backend.gemm(Phase::Prefill, &x, &weight, Epilogue::SwiGlu, &mut out).unwrap();
         backend.download(&out).unwrap()
@@ -191,6 +205,26 @@ fn silu_is_within_a_few_ulp() {
     // Below -88.7 e^-x overflows and the result is -0 instead of some 1e-37.
     let sizes: Vec<f64> = expected.iter().map(|x| x.abs() + 2e-30).collect();
     assert_close(&found, &expected, &sizes, 4.0 * 2f64.powi(-24), "silu");
+}
+
+#[test]
+fn the_norm_after_a_residual_is_that_of_the_new_rows() {
+    let case = Case::new(11, Dtype::Bf16, 5, 34, 40);
+    let norms = |backend: &CpuBackend, fused: bool| {
+        let x = tensor(backend, case.k, &case.x);
+        let weight = backend.matrix(case.parts.clone()).unwrap();
+        let mut out = tensor(backend, case.n, &case.old);
+        let mut normed = NormOut::new(backend, case.m, case.n);
+        let epilogue = Epilogue::Residual(normed.norm());
+        backend.gemm(Phase::Decode, &x, &weight, epilogue, &mut out).unwrap();
+        if !fused {
+            normed = NormOut::new(backend, case.m, case.n);
+            backend.rmsnorm(&out, normed.norm()).unwrap();
+        }
+        backend.download(&normed.out).unwrap()
+    };
+    let (fused, apart) = (on_all(|b| norms(b, true)), on_all(|b| norms(b, false)));
+    assert_eq!(bits(&fused), bits(&apart));
 }
 
 proptest! {

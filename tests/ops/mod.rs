@@ -6,7 +6,7 @@ mod gemm;
 mod rows;
 
 use ridgepoint::backend::cpu::{CpuBackend, InstructionSet, Tensor};
-use ridgepoint::backend::{Backend, Batch, PAGE_SIZE, PageId, Phase};
+use ridgepoint::backend::{Backend, Batch, Norm, PAGE_SIZE, PageId, Phase, Role};
 use ridgepoint::request::TokenId;
 use ridgepoint::tensor::{Dtype, HostTensor, SharedBytes};
 use std::sync::Arc;
@@ -79,7 +79,7 @@ fn stored(dtype: Dtype, shape: &[usize], values: &[f32]) -> (HostTensor, Vec<f32
 
 /// A tensor of these rows.
 fn tensor(backend: &CpuBackend, width: usize, values: &[f32]) -> Tensor {
-    let mut out = backend.tensor(values.len() / width, width).unwrap();
+    let mut out = backend.tensor(values.len() / width, width, Role::Plain).unwrap();
     backend.upload(values, &mut out).unwrap();
     out
 }
@@ -87,6 +87,26 @@ fn tensor(backend: &CpuBackend, width: usize, values: &[f32]) -> Tensor {
 /// A tensor full of NaN, for an op to overwrite.
 fn poisoned(backend: &CpuBackend, rows: usize, width: usize) -> Tensor {
     tensor(backend, width, &vec![f32::NAN; rows * width])
+}
+
+/// Somewhere to put the norm of rows of `width`, with a weight of ones.
+struct NormOut {
+    weight: <CpuBackend as Backend>::Vector,
+    out: Tensor,
+}
+
+impl NormOut {
+    fn new(backend: &CpuBackend, rows: usize, width: usize) -> NormOut {
+        let ones = HostTensor::from_f32("ones", vec![width], &vec![1.0; width]);
+        NormOut {
+            weight: backend.vector(&[ones]).unwrap(),
+            out: backend.tensor(rows, width, Role::Normed).unwrap(),
+        }
+    }
+
+    fn norm(&mut self) -> Norm<'_, CpuBackend> {
+        Norm { weight: &self.weight, eps: 1e-5, out: &mut self.out }
+    }
 }
 
 fn bits(values: &[f32]) -> Vec<u32> {

@@ -1,8 +1,10 @@
 //! embed, rmsnorm, gather, sample, upload and download; rotation tables through rope_append.
 
-use super::{DTYPES, Rng, assert_close, batch, bits, on_all, poisoned, sequence, stored, tensor};
+use super::{
+    DTYPES, NormOut, Rng, assert_close, batch, bits, on_all, poisoned, sequence, stored, tensor,
+};
 use ridgepoint::backend::cpu::CpuBackend;
-use ridgepoint::backend::{Backend, Heads, KvShape, Phase};
+use ridgepoint::backend::{Backend, Batch, Heads, KvShape, Norm, PageId, Phase};
 use ridgepoint::error::Error;
 use ridgepoint::request::{SamplingParams, TokenId};
 use ridgepoint::sample::SampleRow;
@@ -22,7 +24,9 @@ fn embed_gives_the_rows_of_the_table() {
             let found = on_all(|backend| {
                 let table = backend.matrix(vec![first.clone(), second.clone()]).unwrap();
                 let mut out = poisoned(backend, tokens.len(), width);
-                backend.embed(&tokens, &table, &mut out).unwrap();
+                let mut normed = NormOut::new(backend, tokens.len(), width);
+                let batch = tokens_only(&tokens);
+                backend.embed(&batch, &table, normed.norm(), &mut out).unwrap();
                 backend.download(&out).unwrap()
             });
             for (row, token) in tokens.iter().enumerate() {
@@ -39,7 +43,14 @@ fn embed_panics_past_the_vocabulary() {
     let backend = CpuBackend::new();
     let table = backend.matrix(vec![stored(Dtype::F32, &[4, 2], &[0.0; 8]).0]).unwrap();
     let mut out = poisoned(&backend, 1, 2);
-    let _ = backend.embed(&[TokenId(4)], &table, &mut out);
+    let mut normed = NormOut::new(&backend, 1, 2);
+    let _ = backend.embed(&tokens_only(&[TokenId(4)]), &table, normed.norm(), &mut out);
+}
+
+fn tokens_only(tokens: &[TokenId]) -> Batch {
+    let mut batch = Batch::new(Phase::Prefill);
+    batch.push(0, tokens, &[PageId(0)]);
+    batch
 }
 
 fn rmsnorm(backend: &CpuBackend, x: &[f32], weight: &[f32]) -> Vec<f32> {
@@ -48,7 +59,8 @@ fn rmsnorm(backend: &CpuBackend, x: &[f32], weight: &[f32]) -> Vec<f32> {
     let weight = backend.vector(&[parts]).unwrap();
     let x = tensor(backend, width, x);
     let mut out = poisoned(backend, x_rows(&backend.download(&x).unwrap(), width), width);
-    backend.rmsnorm(&x, &weight, 1e-5, &mut out).unwrap();
+    let norm = Norm { weight: &weight, eps: 1e-5, out: &mut out };
+    backend.rmsnorm(&x, norm).unwrap();
     backend.download(&out).unwrap()
 }
 
@@ -85,8 +97,9 @@ fn the_zeros_beside_a_row_survive_rows_that_are_not_finite() {
     let bad = tensor(&backend, 3, &[f32::NAN, 1.0, f32::INFINITY]);
     let good = tensor(&backend, 3, &[1.0, 1.0, 1.0]);
     let mut x = poisoned(&backend, 1, 3);
-    backend.rmsnorm(&bad, &one, 0.0, &mut x).unwrap();
-    backend.rmsnorm(&good, &one, 0.0, &mut x).unwrap();
+    for rows in [&bad, &good] {
+        backend.rmsnorm(rows, Norm { weight: &one, eps: 0.0, out: &mut x }).unwrap();
+    }
     assert_eq!(backend.download(&x).unwrap(), [1.0; 3]);
     let weight = backend.matrix(vec![stored(Dtype::F32, &[1, 3], &[2.0; 3]).0]).unwrap();
     let mut out = poisoned(&backend, 1, 1);
@@ -101,11 +114,14 @@ fn gather_takes_rows_in_any_order() {
     let values = Rng(5).floats(9 * 33);
     let x = tensor(&backend, 33, &values);
     let mut out = poisoned(&backend, 9, 33);
-    backend.gather(&x, &[8, 0, 3, 3], &mut out).unwrap();
+    let mut batch = Batch::new(Phase::Prefill);
+    batch.logit_rows = vec![8, 0, 3, 3];
+    backend.gather(&batch, &x, &mut out).unwrap();
     let expected: Vec<f32> =
         [8, 0, 3, 3].iter().flat_map(|row| &values[row * 33..][..33]).copied().collect();
     assert_eq!(backend.download(&out).unwrap(), expected);
-    backend.gather(&x, &[], &mut out).unwrap();
+    batch.logit_rows.clear();
+    backend.gather(&batch, &x, &mut out).unwrap();
     assert!(backend.download(&out).unwrap().is_empty());
 }
 

@@ -5,10 +5,11 @@
 //! all rows while it is in the cache. *Blocked*: many rows; a strip of weights is converted to f32
 //! for a block of k and stays in the first-level cache while all rows of x pass by.
 
+use super::CpuBackend;
 use super::math;
 use super::parallel::{self, Tile};
 use super::simd::{InstructionSet, Kernel, LANES, Simd};
-use super::store::{Bf16, Element, F16, F32, Matrix, Rows, Tensor, Vector};
+use super::store::{Bf16, Element, F16, F32, Matrix, Rows, Tensor};
 use super::tile;
 use crate::backend::Epilogue;
 use crate::tensor::Dtype;
@@ -28,7 +29,7 @@ pub(super) fn gemm(
     set: InstructionSet,
     x: &Tensor,
     weight: &Matrix,
-    epilogue: &Epilogue<'_, Vector>,
+    epilogue: &Epilogue<'_, CpuBackend>,
     out: &mut Tensor,
 ) {
     let gated = matches!(epilogue, Epilogue::SwiGlu);
@@ -38,7 +39,7 @@ pub(super) fn gemm(
     assert_eq!(out.width, n, "out of a product with W [{}, {}]", weight.n, weight.k);
     match epilogue {
         Epilogue::Bias(bias) => assert_eq!(bias.len, n, "bias of {n} columns"),
-        Epilogue::Residual => assert_eq!(out.rows, x.rows, "residual of {} rows", x.rows),
+        Epilogue::Residual(_) => assert_eq!(out.rows, x.rows, "residual of {} rows", x.rows),
         Epilogue::Store | Epilogue::SwiGlu => {}
     }
     out.set_rows(x.rows);
@@ -63,7 +64,7 @@ struct Job<'a> {
     dtype: Dtype,
     /// Columns of the whole output; with a gate, the first row of up.
     n: usize,
-    epilogue: &'a Epilogue<'a, Vector>,
+    epilogue: &'a Epilogue<'a, CpuBackend>,
     tile: Tile<'a>,
 }
 
@@ -280,7 +281,7 @@ fn block_rows<S: Simd, const M: usize, const N: usize>(
 #[inline(always)]
 fn finish<S: Simd>(
     s: S,
-    epilogue: &Epilogue<'_, Vector>,
+    epilogue: &Epilogue<'_, CpuBackend>,
     col: usize,
     acc: &[f32],
     out: &mut [f32],
@@ -293,7 +294,7 @@ fn finish<S: Simd>(
                 *out = acc + bias;
             }
         }
-        Epilogue::Residual => {
+        Epilogue::Residual(_) => {
             for (out, acc) in out.iter_mut().zip(acc) {
                 *out += acc;
             }

@@ -25,11 +25,11 @@ mod tile;
 pub use simd::InstructionSet;
 pub use store::{KvCache, Matrix, RopeTable, Tensor, Vector};
 
-use super::{Backend, Batch, Epilogue, KvShape, Phase, QkNorm};
+use super::{Backend, Batch, Epilogue, KvShape, Norm, Phase, QkNorm, Role, StepShape};
 use crate::error::{Error, Result};
 use crate::request::TokenId;
 use crate::sample::{self, SampleRow, Sampled};
-use crate::tensor::HostTensor;
+use crate::tensor::{Dtype, HostTensor};
 use rayon::prelude::*;
 
 /// The processor that the program runs on. The calling thread works beside one worker fewer than
@@ -64,6 +64,7 @@ impl Backend for CpuBackend {
     type Tensor = Tensor;
     type RopeTable = RopeTable;
     type KvCache = KvCache;
+    type Step = Batch;
 
     fn describe(&self) -> String {
         let threads = parallel::threads();
@@ -75,11 +76,16 @@ impl Backend for CpuBackend {
         Ok(Matrix::new(parts))
     }
 
+    fn gated(&self, gate: HostTensor, up: HostTensor) -> Result<Matrix> {
+        assert_eq!(gate.shape, up.shape, "gate and up");
+        Ok(Matrix::new(vec![gate, up]))
+    }
+
     fn vector(&self, parts: &[HostTensor]) -> Result<Vector> {
         Ok(Vector::new(parts))
     }
 
-    fn tensor(&self, rows: usize, width: usize) -> Result<Tensor> {
+    fn tensor(&self, rows: usize, width: usize, _role: Role) -> Result<Tensor> {
         Tensor::new(rows, width)
     }
 
@@ -89,17 +95,40 @@ impl Backend for CpuBackend {
         Ok(table)
     }
 
+    fn kv_dtype(&self) -> Dtype {
+        Dtype::F32
+    }
+
     fn kv_cache(&self, shape: KvShape) -> Result<KvCache> {
         KvCache::new(shape)
     }
 
-    fn embed(&self, tokens: &[TokenId], table: &Matrix, out: &mut Tensor) -> Result<()> {
-        rows::embed(self.set, tokens, table, out);
+    fn step(&self, _shape: StepShape) -> Result<Batch> {
+        Ok(Batch::new(Phase::Prefill))
+    }
+
+    fn begin(&self, batch: &Batch, step: &mut Batch) -> Result<()> {
+        step.clone_from(batch);
         Ok(())
     }
 
-    fn rmsnorm(&self, x: &Tensor, weight: &Vector, eps: f32, out: &mut Tensor) -> Result<()> {
-        rows::rmsnorm(self.set, x, weight, eps, out);
+    fn pass(&self, _step: &Batch, body: impl FnOnce() -> Result<()>) -> Result<()> {
+        body()
+    }
+
+    fn embed(
+        &self,
+        step: &Batch,
+        table: &Matrix,
+        norm: Norm<'_, Self>,
+        out: &mut Tensor,
+    ) -> Result<()> {
+        rows::embed(self.set, &step.tokens, table, out);
+        self.rmsnorm(out, norm)
+    }
+
+    fn rmsnorm(&self, x: &Tensor, norm: Norm<'_, Self>) -> Result<()> {
+        rows::rmsnorm(self.set, x, norm.weight, norm.eps, norm.out);
         Ok(())
     }
 
@@ -108,16 +137,19 @@ impl Backend for CpuBackend {
         _phase: Phase, // both phases have the one order of the module
         x: &Tensor,
         weight: &Matrix,
-        epilogue: Epilogue<'_, Vector>,
+        epilogue: Epilogue<'_, Self>,
         out: &mut Tensor,
     ) -> Result<()> {
         gemm::gemm(self.set, x, weight, &epilogue, out);
-        Ok(())
+        match epilogue {
+            Epilogue::Residual(norm) => self.rmsnorm(out, norm),
+            _ => Ok(()),
+        }
     }
 
     fn rope_append(
         &self,
-        batch: &Batch,
+        step: &Batch,
         layer: usize,
         qkv: &Tensor,
         norm: Option<QkNorm<'_, Vector>>,
@@ -125,25 +157,25 @@ impl Backend for CpuBackend {
         query: &mut Tensor,
         kv: &mut KvCache,
     ) -> Result<()> {
-        rows::rope_append(self.set, batch, layer, qkv, norm, rope, query, kv);
+        rows::rope_append(self.set, step, layer, qkv, norm, rope, query, kv);
         Ok(())
     }
 
     fn attention(
         &self,
-        batch: &Batch,
+        step: &Batch,
         layer: usize,
         window: Option<usize>,
         query: &Tensor,
         kv: &KvCache,
         out: &mut Tensor,
     ) -> Result<()> {
-        attention::attention(self.set, batch, layer, window, query, kv, out);
+        attention::attention(self.set, step, layer, window, query, kv, out);
         Ok(())
     }
 
-    fn gather(&self, x: &Tensor, rows: &[usize], out: &mut Tensor) -> Result<()> {
-        rows::gather(x, rows, out);
+    fn gather(&self, step: &Batch, x: &Tensor, out: &mut Tensor) -> Result<()> {
+        rows::gather(x, &step.logit_rows, out);
         Ok(())
     }
 
@@ -161,6 +193,12 @@ impl Backend for CpuBackend {
             return rows.iter().enumerate().map(draw).collect();
         }
         rows.par_iter().enumerate().map(draw).collect()
+    }
+
+    fn log_probs(&self, logits: &Tensor, targets: &[TokenId]) -> Result<Vec<f32>> {
+        assert_eq!(targets.len(), logits.rows, "targets of {} rows of logits", logits.rows);
+        let rate = |(row, &target): (usize, &TokenId)| sample::log_prob(logits.row(row), target);
+        Ok(targets.iter().enumerate().map(rate).collect())
     }
 
     fn download(&self, x: &Tensor) -> Result<Vec<f32>> {
