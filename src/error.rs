@@ -58,6 +58,14 @@ pub enum Error {
         /// The template engine's message, with a line number where there is one.
         message: String,
     },
+    /// A model that is sound, but has a shape or format for which a device has no kernel.
+    #[error("{what} has no kernel on this device; supported: {supported}; or use --device cpu")]
+    NoKernel {
+        /// What was asked for.
+        what: String,
+        /// What there is.
+        supported: String,
+    },
     /// A device that is missing, too small, or failed.
     #[error("{0}")]
     Device(String),

@@ -3,6 +3,7 @@
 
 use super::build_script::facts;
 use super::common::root;
+use ridgepoint::backend::cuda::module::best_target;
 use ridgepoint::cli;
 use std::fs;
 
@@ -81,6 +82,17 @@ fn each_kernel_names_a_struct_of_the_shared_header() {
         // A launch before CUDA 12.1's drivers carries 4 KiB of arguments at most.
         assert!((8..=4096).contains(&bytes) && bytes.is_multiple_of(8), "{}", instance.params);
     }
+}
+
+#[test]
+fn each_device_gets_the_code_it_can_run() {
+    let best = |compute| best_target(compute, ["sm_80", "sm_89", "sm_90a"].into_iter());
+    assert_eq!(best((9, 0)), Some("sm_90a"));
+    assert_eq!(best((8, 0)), Some("sm_80"));
+    assert_eq!(best((8, 6)), Some("sm_80"));
+    assert_eq!(best((8, 9)), Some("sm_89"));
+    assert_eq!(best((12, 0)), Some("sm_89"));
+    assert_eq!(best_target((8, 0), ["sm_90a"].into_iter()), None);
 }
 
 #[cfg(not(feature = "cuda"))]

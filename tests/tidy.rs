@@ -55,6 +55,7 @@ const UNSAFE: &[&str] = &[
     "ptxsim/src/arith/simd.rs",
     "ptxsim/src/tensor/simd.rs",
     "src/backend/cpu/simd.rs",
+    "src/backend/cuda/driver/cudarc.rs",
     "src/load/safetensors.rs",
     "src/sample/simd.rs",
 ];

@@ -142,8 +142,8 @@ pub trait Backend {
     /// the CPU they stay where they are (a mapped file) and are not copied.
     ///
     /// # Errors
-    /// [`crate::error::Error::Device`] if the device has no memory left, or has no kernel for such
-    /// a matrix; the message names what there is.
+    /// [`crate::error::Error::Device`] if the device has no memory left,
+    /// [`crate::error::Error::NoKernel`] if it cannot compute with such a matrix.
     fn matrix(&self, parts: Vec<HostTensor>) -> Result<Self::Matrix>;
 
     /// Prepares gate and up, `[n, k]` each and of one dtype, for [`Epilogue::SwiGlu`].

@@ -1,10 +1,12 @@
-//! Starts kernels by name: looks them up in the table of the build, checks what can be checked of a
-//! launch, and says whether it may overlap with the one before.
+//! Starts kernels by name: looks them up in the table of the build and says whether a launch may
+//! overlap with the one before. Records launches as graphs, and holds a replay against its record.
 
 use super::driver::{Driver, GraphId, Launch};
 use super::module::{Entry, KernelTarget, MODULES, Module};
 use crate::error::{Error, Result};
+use std::cell::RefCell;
 use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 /// Blocks, threads and shared memory of a launch.
@@ -23,6 +25,30 @@ pub struct Kernels {
     driver: Arc<dyn Driver>,
     entries: HashMap<&'static str, Kernel>,
     programmatic: bool,
+    tape: RefCell<Tape>,
+}
+
+/// What becomes of a launch.
+enum Tape {
+    /// It runs, or the driver records it.
+    Launch,
+    /// It is recorded, and its name, shape and argument are hashed.
+    Record(DefaultHasher),
+    /// It is only hashed: a record holds it already.
+    Compare(DefaultHasher),
+}
+
+/// Recorded launches.
+pub struct Graph {
+    driver: Arc<dyn Driver>,
+    id: GraphId,
+    fingerprint: u64,
+}
+
+impl Drop for Graph {
+    fn drop(&mut self) {
+        self.driver.drop_graph(self.id);
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -56,7 +82,7 @@ impl Kernels {
             let name = &driver.properties().name;
             return Err(Error::Device(format!("{name}: this build has no kernels for {target}")));
         }
-        Ok(Kernels { driver, entries, programmatic: true })
+        Ok(Kernels { driver, entries, programmatic: true, tape: RefCell::new(Tape::Launch) })
     }
 
     /// The same without programmatic dependent launches, for comparison.
@@ -100,33 +126,63 @@ impl Kernels {
             return Ok(());
         }
         let kernel = self.kernel(symbol);
+        let params = bytemuck::bytes_of(params);
+        match &mut *self.tape.borrow_mut() {
+            Tape::Launch => {}
+            Tape::Record(hash) => shape.hash_with(symbol, params, hash),
+            Tape::Compare(hash) => {
+                shape.hash_with(symbol, params, hash);
+                return Ok(());
+            }
+        }
         self.driver.launch(&Launch {
             module: kernel.module,
             entry: kernel.entry,
             grid: shape.grid,
             block: shape.block,
             shared_bytes: shape.shared_bytes,
-            params: bytemuck::bytes_of(params),
+            params,
             programmatic: self.programmatic && kernel.target.waits_for_grid,
         })
     }
 
-    /// Records what `body` launches.
+    /// Records what `body` launches, without running it.
     ///
     /// # Errors
-    /// That of `body`, after which nothing is recorded, or of the device.
-    pub fn capture(&self, body: impl FnOnce() -> Result<()>) -> Result<GraphId> {
+    /// That of `body`, after which there is no record, or of the device.
+    pub fn record(&self, body: impl FnOnce() -> Result<()>) -> Result<Graph> {
         self.driver.begin_capture()?;
+        self.tape.replace(Tape::Record(DefaultHasher::new()));
         let result = body();
-        let graph = self.driver.end_capture();
-        match (result, graph) {
-            (Ok(()), graph) => graph,
-            (Err(error), graph) => {
-                if let Ok(graph) = graph {
-                    self.driver.drop_graph(graph);
-                }
-                Err(error)
-            }
-        }
+        let tape = self.tape.replace(Tape::Launch);
+        let id = self.driver.end_capture()?;
+        let Tape::Record(hash) = tape else { unreachable!("nobody else changes the tape") };
+        let graph = Graph { driver: self.driver.clone(), id, fingerprint: hash.finish() };
+        result.map(|()| graph)
+    }
+
+    /// Runs a record. `body` is what was recorded: it does its work on the host, and its launches
+    /// are compared with the recorded ones instead of being run.
+    ///
+    /// # Errors
+    /// That of `body` or of the device.
+    ///
+    /// # Panics
+    /// If `body` launches something else than was recorded: the record would compute something
+    /// else than was asked for.
+    pub fn replay(&self, graph: &Graph, body: impl FnOnce() -> Result<()>) -> Result<()> {
+        self.tape.replace(Tape::Compare(DefaultHasher::new()));
+        let result = body();
+        let tape = self.tape.replace(Tape::Launch);
+        result?;
+        let Tape::Compare(hash) = tape else { unreachable!("nobody else changes the tape") };
+        assert_eq!(hash.finish(), graph.fingerprint, "a pass launches what was not recorded");
+        self.driver.replay(graph.id)
+    }
+}
+
+impl Shape {
+    fn hash_with(&self, symbol: &str, params: &[u8], hash: &mut DefaultHasher) {
+        (symbol, self.grid, self.block, self.shared_bytes, params).hash(hash);
     }
 }

@@ -5,3 +5,4 @@ pub mod kernels;
 pub mod memory;
 pub mod module;
 pub mod params;
+mod store;

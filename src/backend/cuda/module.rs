@@ -55,3 +55,29 @@ pub struct KernelTarget {
 #[cfg_attr(not(feature = "cuda"), expect(dead_code, reason = "the table is empty"))]
 #[repr(C, align(16))]
 struct Aligned<T: ?Sized>(T);
+
+/// The target whose machine code a device runs, or from whose pass its driver makes code: on
+/// compute capability 9.0 `sm_90a`; elsewhere the newest portable target that the device can run
+/// as it is, or any portable one, since its PTX can be compiled for what is newer.
+pub fn target_for(compute: (u32, u32)) -> Option<&'static str> {
+    let entries = MODULES.iter().flat_map(|module| module.entries);
+    let targets = entries.flat_map(|entry| entry.targets).map(|t| t.target);
+    best_target(compute, targets)
+}
+
+/// The choice of [`target_for`] among given targets.
+pub fn best_target<'a>(
+    (major, minor): (u32, u32),
+    mut targets: impl Iterator<Item = &'a str> + Clone,
+) -> Option<&'a str> {
+    if (major, minor) == (9, 0)
+        && let Some(own) = targets.find(|t| *t == "sm_90a")
+    {
+        return Some(own);
+    }
+    let number = |target: &str| target.strip_prefix("sm_")?.parse::<u32>().ok();
+    let portable = targets.filter_map(|t| Some((number(t)?, t)));
+    // Machine code runs on devices of its major version and at least its minor one.
+    let native = |n: u32| n / 10 == major && n % 10 <= minor;
+    portable.max_by_key(|&(n, _)| (native(n), std::cmp::Reverse(n / 10 > major), n)).map(|(_, t)| t)
+}
