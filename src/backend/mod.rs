@@ -196,12 +196,12 @@ pub trait Backend {
     fn begin(&self, batch: &Batch, step: &mut Self::Step) -> Result<()>;
 
     /// Runs `body`, which issues the ops of one forward pass and nothing else. A device may record
-    /// the pass and run the record the next time, so the ops of a body depend on nothing but the
-    /// phase and the numbers of rows of the batch.
+    /// the ops and run the record the next time: it then calls `body` to learn what is asked for,
+    /// without running its ops, or a second time to record them.
     ///
     /// # Errors
     /// That of `body`, or of the device.
-    fn pass(&self, step: &Self::Step, body: impl FnOnce() -> Result<()>) -> Result<()>;
+    fn pass(&self, step: &Self::Step, body: &mut dyn FnMut() -> Result<()>) -> Result<()>;
 
     /// `out[row] = table[tokens[row]]`: table `[vocab, hidden]`, out `[rows, hidden]`; and the norm
     /// of out. Every token must be below vocab.

@@ -3,5 +3,7 @@
 
 mod generator;
 mod score;
+mod serial;
 
 pub use generator::{Generation, Generator};
+pub use serial::Serial;

@@ -134,13 +134,13 @@ impl<B: Backend> Decoder<B> {
         self.backend.begin(batch, &mut self.step)?;
         let (b, c, w, step) = (&self.backend, &self.config, &mut self.work, &self.step);
         let eps = c.rms_norm_eps;
-        let norms = self.weights.layers.iter().map(|layer| &layer.attention_norm);
-        let mut norms = norms.chain([&self.weights.norm]);
-        let mut next_norm = || norms.next().expect("one norm before each layer and one at the end");
-        b.pass(step, || {
-            let norm = Norm { weight: next_norm(), eps, out: &mut w.normed };
+        let layers = &self.weights.layers;
+        // The norm before layer i, or the one before the head.
+        let norm_of = |i: usize| layers.get(i).map_or(&self.weights.norm, |l| &l.attention_norm);
+        b.pass(step, &mut || {
+            let norm = Norm { weight: norm_of(0), eps, out: &mut w.normed };
             b.embed(step, &self.weights.embedding, norm, &mut w.residual)?;
-            for (i, layer) in self.weights.layers.iter().enumerate() {
+            for (i, layer) in layers.iter().enumerate() {
                 let bias = layer.qkv_bias.as_ref().map_or(Epilogue::Store, Epilogue::Bias);
                 b.gemm(batch.phase, &w.normed, &layer.qkv, bias, &mut w.qkv)?;
                 let norm = layer.qk_norm.as_ref().map(|(query, key)| QkNorm { query, key, eps });
@@ -151,7 +151,7 @@ impl<B: Backend> Decoder<B> {
                 b.gemm(batch.phase, &w.attended, &layer.output, add, &mut w.residual)?;
                 let gated = Epilogue::SwiGlu;
                 b.gemm(batch.phase, &w.normed, &layer.gate_up, gated, &mut w.activated)?;
-                let norm = Norm { weight: next_norm(), eps, out: &mut w.normed };
+                let norm = Norm { weight: norm_of(i + 1), eps, out: &mut w.normed };
                 let add = Epilogue::Residual(norm);
                 b.gemm(batch.phase, &w.activated, &layer.down, add, &mut w.residual)?;
             }

@@ -1,8 +1,10 @@
 //! The model: its configuration, its weights, and the forward pass over the backend's ops.
 
+pub mod budget;
 pub mod config;
 pub mod decoder;
 mod fields;
+pub mod gpu;
 pub mod rope;
 mod weights;
 

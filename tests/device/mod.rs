@@ -3,12 +3,16 @@
 //! the same bits whatever is beside a row, no finding under any schedule, no more traffic than
 //! the head of the kernel says.
 
+mod driver;
+
 use half::bf16;
 use ptxsim::Counters;
 use ridgepoint::backend::cuda::driver::Driver;
+use ridgepoint::backend::cuda::driver::cudarc::CudaDriver;
 use ridgepoint::backend::cuda::driver::sim::SimDriver;
 use ridgepoint::backend::cuda::kernels::Kernels;
 use ridgepoint::backend::cuda::memory::Buffer;
+use ridgepoint::backend::cuda::module::target_for;
 use std::sync::Arc;
 
 /// A device with all kernels loaded.
@@ -20,7 +24,15 @@ pub struct Rig {
 /// The devices that a test runs on: both passes of the simulator, or one GPU.
 pub fn rigs() -> Vec<Rig> {
     match std::env::var("RIDGEPOINT_TEST_DEVICE").as_deref() {
-        Err(_) | Ok("sim") => vec![Rig::simulated(true), Rig::simulated(false)],
+        Err(_) | Ok("sim") => {
+            // A build for Hopper alone has no figures of the portable pass.
+            let passes = [true, false].into_iter().filter(|p| !p || target_for((8, 0)).is_some());
+            passes.map(Rig::simulated).collect()
+        }
+        Ok("cuda") => {
+            let kernels = Kernels::new(Arc::new(CudaDriver::open(0).unwrap())).unwrap();
+            vec![Rig { kernels, sim: None }]
+        }
         Ok(other) => panic!("RIDGEPOINT_TEST_DEVICE is {other}, expected sim or cuda"),
     }
 }

@@ -112,7 +112,7 @@ impl Backend for CpuBackend {
         Ok(())
     }
 
-    fn pass(&self, _step: &Batch, body: impl FnOnce() -> Result<()>) -> Result<()> {
+    fn pass(&self, _step: &Batch, body: &mut dyn FnMut() -> Result<()>) -> Result<()> {
         body()
     }
 

@@ -214,8 +214,8 @@ impl Driver for CudaDriver {
             };
             let name = CString::new(entry.symbol).expect("a symbol has no zero byte");
             // SAFETY: the module has just been loaded.
-            let function = unsafe { result::module::get_function(loaded, name) }
-                .map_err(fault("function"))?;
+            let function =
+                unsafe { result::module::get_function(loaded, name) }.map_err(fault("function"))?;
             let dynamic = self.shared_opt_in_bytes - facts.shared_bytes as i32;
             let which = CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
             // SAFETY: the function is of this module. Done here, since it may not be while a
