@@ -39,6 +39,10 @@ static const uint32_t NORM_GROUP = 16;
 /// `ceil(hidden / (EMBED_THREADS * BF16_VECTOR))` blocks along y and the tokens lie along x.
 static const uint32_t EMBED_THREADS = 128;
 
+/// Threads in a block of `gather`. One thread copies a vector and one sum of squares, so a row takes
+/// `ceil(width / (GATHER_THREADS * BF16_VECTOR))` blocks along y and the rows lie along x.
+static const uint32_t GATHER_THREADS = 128;
+
 /// Threads in a block of `rmsnorm`, which takes one row. Part of the order in which squares are
 /// summed, so another number gives other bits.
 static const uint32_t RMSNORM_THREADS = 256;
@@ -76,6 +80,28 @@ typedef struct EmbedParams {
     /// Keeps the size a multiple of 8 without implicit padding. Zero.
     uint32_t reserved;
 } EmbedParams;
+
+/// Arguments of `gather`: rows of a normed tensor, picked by number.
+typedef struct GatherParams {
+    /// Rows times a norm's weight, bf16 `[x_rows, width]`.
+    DEVICE_PTR(const uint16_t) x;
+    /// Sums of squares beside them, f32 `[x_rows, width / NORM_GROUP]`.
+    DEVICE_PTR(const float) squares;
+    /// Numbers of rows, `[rows]`, each below `x_rows`.
+    DEVICE_PTR(const uint32_t) row_ids;
+    /// The rows picked, bf16 `[rows, width]`, written whole.
+    DEVICE_PTR(uint16_t) out;
+    /// Their sums of squares, f32 `[rows, width / NORM_GROUP]`, written whole.
+    DEVICE_PTR(float) out_squares;
+    /// Rows to write: the x size of the grid.
+    uint32_t rows;
+    /// Rows there are. A number at or above it stops the kernel with a trap.
+    uint32_t x_rows;
+    /// Elements in a row, a multiple of `NORM_GROUP`.
+    uint32_t width;
+    /// Keeps the size a multiple of 8 without implicit padding. Zero.
+    uint32_t reserved;
+} GatherParams;
 
 /// Arguments of `rmsnorm`: adds to the residual stream and normalises the sum.
 typedef struct RmsNormParams {

@@ -4,6 +4,7 @@
 //! the head of the kernel says.
 
 mod driver;
+mod gather;
 
 use half::bf16;
 use ptxsim::Counters;

@@ -1,7 +1,7 @@
 //! Launch arguments and constants that host and kernels share. Made by `make params` from
 //! kernels/params.h, where to change them.
 //!
-//! Header: 4d99a2887e0582641d20e50c6dfe2eaf
+//! Header: cca28502bdb6f5f5997cd2ed385fa833
 
 /// Tokens in one page of the KV cache.
 pub const KV_PAGE_TOKENS: u32 = 64;
@@ -18,6 +18,9 @@ pub const NORM_GROUP: u32 = 16;
 /// Threads in a block of `embed`. One thread copies one vector, so a row takes
 /// `ceil(hidden / (EMBED_THREADS * BF16_VECTOR))` blocks along y and the tokens lie along x.
 pub const EMBED_THREADS: u32 = 128;
+/// Threads in a block of `gather`. One thread copies a vector and one sum of squares, so a row takes
+/// `ceil(width / (GATHER_THREADS * BF16_VECTOR))` blocks along y and the rows lie along x.
+pub const GATHER_THREADS: u32 = 128;
 /// Threads in a block of `rmsnorm`, which takes one row. Part of the order in which squares are
 /// summed, so another number gives other bits.
 pub const RMSNORM_THREADS: u32 = 256;
@@ -71,6 +74,48 @@ const _: () = {
     ["Offset of field: EmbedParams::vocab"][::std::mem::offset_of!(EmbedParams, vocab) - 56usize];
     ["Offset of field: EmbedParams::reserved"]
         [::std::mem::offset_of!(EmbedParams, reserved) - 60usize];
+};
+/// Arguments of `gather`: rows of a normed tensor, picked by number.
+#[repr(C)]
+#[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable)]
+pub struct GatherParams {
+    /// Rows times a norm's weight, bf16 `[x_rows, width]`.
+    pub x: u64,
+    /// Sums of squares beside them, f32 `[x_rows, width / NORM_GROUP]`.
+    pub squares: u64,
+    /// Numbers of rows, `[rows]`, each below `x_rows`.
+    pub row_ids: u64,
+    /// The rows picked, bf16 `[rows, width]`, written whole.
+    pub out: u64,
+    /// Their sums of squares, f32 `[rows, width / NORM_GROUP]`, written whole.
+    pub out_squares: u64,
+    /// Rows to write: the x size of the grid.
+    pub rows: u32,
+    /// Rows there are. A number at or above it stops the kernel with a trap.
+    pub x_rows: u32,
+    /// Elements in a row, a multiple of `NORM_GROUP`.
+    pub width: u32,
+    /// Keeps the size a multiple of 8 without implicit padding. Zero.
+    pub reserved: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of GatherParams"][::std::mem::size_of::<GatherParams>() - 56usize];
+    ["Alignment of GatherParams"][::std::mem::align_of::<GatherParams>() - 8usize];
+    ["Offset of field: GatherParams::x"][::std::mem::offset_of!(GatherParams, x) - 0usize];
+    ["Offset of field: GatherParams::squares"]
+        [::std::mem::offset_of!(GatherParams, squares) - 8usize];
+    ["Offset of field: GatherParams::row_ids"]
+        [::std::mem::offset_of!(GatherParams, row_ids) - 16usize];
+    ["Offset of field: GatherParams::out"][::std::mem::offset_of!(GatherParams, out) - 24usize];
+    ["Offset of field: GatherParams::out_squares"]
+        [::std::mem::offset_of!(GatherParams, out_squares) - 32usize];
+    ["Offset of field: GatherParams::rows"][::std::mem::offset_of!(GatherParams, rows) - 40usize];
+    ["Offset of field: GatherParams::x_rows"]
+        [::std::mem::offset_of!(GatherParams, x_rows) - 44usize];
+    ["Offset of field: GatherParams::width"][::std::mem::offset_of!(GatherParams, width) - 48usize];
+    ["Offset of field: GatherParams::reserved"]
+        [::std::mem::offset_of!(GatherParams, reserved) - 52usize];
 };
 /// Arguments of `rmsnorm`: adds to the residual stream and normalises the sum.
 #[repr(C)]
