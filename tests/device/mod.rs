@@ -4,6 +4,10 @@
 //! the head of the kernel says.
 
 mod driver;
+mod embed;
+mod rmsnorm;
+mod silu_mul;
+mod traffic;
 
 use half::bf16;
 use ptxsim::Counters;
