@@ -5,6 +5,10 @@
 
 mod driver;
 mod gather;
+mod embed;
+mod rmsnorm;
+mod silu_mul;
+mod traffic;
 
 use half::bf16;
 use ptxsim::Counters;

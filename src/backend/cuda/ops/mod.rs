@@ -3,3 +3,11 @@
 //! any of it may be captured in a graph.
 
 pub mod gather;
+//! Launch code of the ops: checks shapes and addresses, chooses the kernel, fills its arguments and
+//! starts it. Nothing here allocates, waits or reads from the device, so that all of it can be
+//! recorded in a graph. What disagrees is a programmer's fault and panics with the values.
+
+pub mod activation;
+mod check;
+pub mod embed;
+pub mod norm;
