@@ -4,8 +4,8 @@
 //! the head of the kernel says.
 
 mod driver;
-mod gather;
 mod embed;
+mod gather;
 mod rmsnorm;
 mod silu_mul;
 mod traffic;

@@ -1,8 +1,7 @@
 //! Launch arguments and constants that host and kernels share. Made by `make params` from
 //! kernels/params.h, where to change them.
 //!
-//! Header: cca28502bdb6f5f5997cd2ed385fa833
-//! Header: b755787b3229d6c83299404c1023d6c8
+//! Header: 45f023bd3d93f3155cee063511dd4748
 
 /// Tokens in one page of the KV cache.
 pub const KV_PAGE_TOKENS: u32 = 64;
