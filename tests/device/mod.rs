@@ -3,6 +3,8 @@
 //! the same bits whatever is beside a row, no finding under any schedule, no more traffic than
 //! the head of the kernel says.
 
+mod attention;
+mod attention_decode;
 mod driver;
 
 use half::bf16;

@@ -4,5 +4,6 @@ pub mod driver;
 pub mod kernels;
 pub mod memory;
 pub mod module;
+pub mod ops;
 pub mod params;
 mod store;
