@@ -5,6 +5,7 @@
 
 mod attention;
 mod attention_decode;
+mod attention_prefill;
 mod driver;
 
 use half::bf16;
