@@ -7,9 +7,12 @@
 
 // Declares one kernel of the table at the foot of a file. The name is the symbol, unmangled, that
 // the Rust side asks for; the argument is one struct by value, readable as `p` and kept in the
-// constant bank rather than copied to the stack. The thread count is what the host launches with.
-#define KERNEL(symbol, Params, threads) \
-    extern "C" __global__ void __launch_bounds__(threads) symbol(const __grid_constant__ Params p)
+// constant bank rather than copied to the stack. The thread count is what the host launches with;
+// after it may stand how many blocks of them an SM shall hold, where shared memory admits so few
+// that the compiler had better use the registers.
+#define KERNEL(symbol, Params, ...) \
+    extern "C" __global__ void __launch_bounds__(__VA_ARGS__) \
+        symbol(const __grid_constant__ Params p)
 
 constexpr uint32_t WARP = 32;
 

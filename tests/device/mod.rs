@@ -5,6 +5,8 @@
 
 mod driver;
 mod gather;
+mod gemm;
+mod gemm_decode;
 
 use half::bf16;
 use ptxsim::Counters;

@@ -3,3 +3,4 @@
 //! any of it may be captured in a graph.
 
 pub mod gather;
+pub mod gemm;
