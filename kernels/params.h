@@ -175,6 +175,35 @@ typedef struct SiluMulParams {
     uint32_t intermediate;
 } SiluMulParams;
 
+/// Rows of W, so features of the output, that a block of `gemm_decode` takes.
+static const uint32_t GEMM_DECODE_FEATURES = 64;
+
+/// Warps of a block of `gemm_decode`, each with a slice of K of its own. Part of the order of sums,
+/// so another number gives other bits; so do `GEMM_DECODE_BF16_K` and the number of blocks along K.
+static const uint32_t GEMM_DECODE_WARPS = 4;
+
+/// Columns of bf16 weights that a warp of `gemm_decode` takes in one step.
+static const uint32_t GEMM_DECODE_BF16_K = 64;
+
+/// Steps that a warp of `gemm_decode` has room for with bf16 weights.
+static const uint32_t GEMM_DECODE_BF16_STAGES = 3;
+
+/// Rows of W that a block of `gemm_prefill` takes.
+static const uint32_t GEMM_PREFILL_FEATURES = 128;
+
+/// Threads in a block of `gemm_prefill`.
+static const uint32_t GEMM_PREFILL_THREADS = 256;
+
+/// Columns of W that a block of `gemm_prefill` takes in one step.
+static const uint32_t GEMM_PREFILL_K = 64;
+
+/// Steps that a block of `gemm_prefill` has room for.
+static const uint32_t GEMM_PREFILL_STAGES = 3;
+
+/// Tiles of tokens whose blocks follow one another before the next tile of features begins. Blocks
+/// that run at the same time then share what they read of both operands in L2.
+static const uint32_t GEMM_PREFILL_RASTER = 16;
+
 /// Bit of `GemmParams::flags`: rows of W are gate and up, eight of one and eight of the other in
 /// each sixteen, and the output is `silu(gate) * up` with half as many columns.
 static const uint32_t GEMM_SWIGLU = 1;
@@ -207,13 +236,14 @@ typedef struct GemmParams {
     /// bf16 `[rows, n]`; `[rows, n / 2]` with `GEMM_SWIGLU`; with `residual` bf16 of the new h
     /// times `next_gamma`; f32 `[rows, n]` with `GEMM_OUT_F32`. Written whole.
     DEVICE_PTR(uint8_t) out;
-    /// Sums of the blocks that share a tile, f32 `[splits, rows, n]`; null where `splits` is 1.
+    /// Sums of the blocks that share a tile, f32 `[splits, rows, n]` with n rounded up to a multiple
+    /// of `GEMM_DECODE_FEATURES`; null where `splits` is 1.
     DEVICE_PTR(float) partials;
     /// One counter a tile, zero before and after; null where `splits` is 1.
     DEVICE_PTR(uint32_t) arrivals;
     /// Rows of the input.
     uint32_t rows;
-    /// Rows of W, padding included.
+    /// Rows of W. Packed weights go on to the next multiple of 64 with scales of 0.
     uint32_t n;
     /// Columns of W.
     uint32_t k;

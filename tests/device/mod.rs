@@ -12,6 +12,8 @@ mod gather;
 mod rmsnorm;
 mod silu_mul;
 mod traffic;
+mod gemm;
+mod gemm_decode;
 
 use half::bf16;
 use ptxsim::Counters;

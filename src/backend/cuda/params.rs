@@ -3,6 +3,7 @@
 //!
 //! Header: 45f023bd3d93f3155cee063511dd4748
 //! Header: e28de88d368513c80f25ee9f22310c7f
+//! Header: b71d5f6ffe3141decae891a1d408f62c
 
 /// Tokens in one page of the KV cache.
 pub const KV_PAGE_TOKENS: u32 = 64;
@@ -258,6 +259,26 @@ const _: () = {
     ["Offset of field: SiluMulParams::intermediate"]
         [::std::mem::offset_of!(SiluMulParams, intermediate) - 20usize];
 };
+/// Rows of W, so features of the output, that a block of `gemm_decode` takes.
+pub const GEMM_DECODE_FEATURES: u32 = 64;
+/// Warps of a block of `gemm_decode`, each with a slice of K of its own. Part of the order of sums,
+/// so another number gives other bits; so do `GEMM_DECODE_BF16_K` and the number of blocks along K.
+pub const GEMM_DECODE_WARPS: u32 = 4;
+/// Columns of bf16 weights that a warp of `gemm_decode` takes in one step.
+pub const GEMM_DECODE_BF16_K: u32 = 64;
+/// Steps that a warp of `gemm_decode` has room for with bf16 weights.
+pub const GEMM_DECODE_BF16_STAGES: u32 = 3;
+/// Rows of W that a block of `gemm_prefill` takes.
+pub const GEMM_PREFILL_FEATURES: u32 = 128;
+/// Threads in a block of `gemm_prefill`.
+pub const GEMM_PREFILL_THREADS: u32 = 256;
+/// Columns of W that a block of `gemm_prefill` takes in one step.
+pub const GEMM_PREFILL_K: u32 = 64;
+/// Steps that a block of `gemm_prefill` has room for.
+pub const GEMM_PREFILL_STAGES: u32 = 3;
+/// Tiles of tokens whose blocks follow one another before the next tile of features begins. Blocks
+/// that run at the same time then share what they read of both operands in L2.
+pub const GEMM_PREFILL_RASTER: u32 = 16;
 /// Bit of `GemmParams::flags`: rows of W are gate and up, eight of one and eight of the other in
 /// each sixteen, and the output is `silu(gate) * up` with half as many columns.
 pub const GEMM_SWIGLU: u32 = 1;
@@ -290,13 +311,14 @@ pub struct GemmParams {
     /// bf16 `[rows, n]`; `[rows, n / 2]` with `GEMM_SWIGLU`; with `residual` bf16 of the new h
     /// times `next_gamma`; f32 `[rows, n]` with `GEMM_OUT_F32`. Written whole.
     pub out: u64,
-    /// Sums of the blocks that share a tile, f32 `[splits, rows, n]`; null where `splits` is 1.
+    /// Sums of the blocks that share a tile, f32 `[splits, rows, n]` with n rounded up to a multiple
+    /// of `GEMM_DECODE_FEATURES`; null where `splits` is 1.
     pub partials: u64,
     /// One counter a tile, zero before and after; null where `splits` is 1.
     pub arrivals: u64,
     /// Rows of the input.
     pub rows: u32,
-    /// Rows of W, padding included.
+    /// Rows of W. Packed weights go on to the next multiple of 64 with scales of 0.
     pub n: u32,
     /// Columns of W.
     pub k: u32,
