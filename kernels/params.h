@@ -39,6 +39,10 @@ static const uint32_t NORM_GROUP = 16;
 /// `ceil(hidden / (EMBED_THREADS * BF16_VECTOR))` blocks along y and the tokens lie along x.
 static const uint32_t EMBED_THREADS = 128;
 
+/// Threads in a block of `gather`. One thread copies a vector and one sum of squares, so a row takes
+/// `ceil(width / (GATHER_THREADS * BF16_VECTOR))` blocks along y and the rows lie along x.
+static const uint32_t GATHER_THREADS = 128;
+
 /// Threads in a block of `rmsnorm`, which takes one row. Part of the order in which squares are
 /// summed, so another number gives other bits.
 static const uint32_t RMSNORM_THREADS = 256;
@@ -52,30 +56,56 @@ static const uint32_t ROPE_APPEND_THREADS = 128;
 /// `ceil(intermediate / (SILU_MUL_THREADS * BF16_VECTOR))` blocks along y and the rows lie along x.
 static const uint32_t SILU_MUL_THREADS = 128;
 
-/// Arguments of `embed`: rows of the embedding table, picked by token id. With `gamma` the kernel
-/// also prepares the norm that the next product wants, as `GemmParams` says of `residual`.
+/// Arguments of `embed`: rows of a table, picked by index. With `gamma` the kernel also prepares
+/// the norm that the next product wants, as `GemmParams` says of `residual`.
 typedef struct EmbedParams {
-    /// Embedding table, bf16 `[vocab, hidden]`.
+    /// Embedding table, or rows of activations, bf16 `[vocab, hidden]`.
     DEVICE_PTR(const uint16_t) table;
-    /// Token ids, `[tokens]`, each below `vocab`.
+    /// Rows to pick, `[tokens]`, each below `vocab`. Null: row i is i.
     DEVICE_PTR(const uint32_t) token_ids;
-    /// Hidden states, bf16 `[tokens, hidden]`, written whole.
+    /// Picked rows, bf16 `[tokens, hidden]`, written whole. Null: not wanted.
     DEVICE_PTR(uint16_t) out;
-    /// Weight of the norm that follows, bf16 `[hidden]`. Null: no norm, the two below are null too.
+    /// Weight of the norm that follows, bf16 `[hidden]`. Null: no norm.
     DEVICE_PTR(const uint16_t) gamma;
-    /// Hidden states times `gamma`, bf16 `[tokens, hidden]`, written whole.
+    /// With `gamma`: picked rows times `gamma`, bf16 `[tokens, hidden]`, written whole.
     DEVICE_PTR(uint16_t) scaled;
-    /// Sums of the squares of the hidden states, f32 `[tokens, hidden / NORM_GROUP]`.
+    /// Without `gamma`: sums of squares that belong to the rows of the table, f32
+    /// `[vocab, hidden / NORM_GROUP]`, picked as the rows are. Null: there are none.
+    DEVICE_PTR(const float) table_squares;
+    /// With `gamma`, sums of the squares of the picked rows; with `table_squares` those of the
+    /// table. f32 `[tokens, hidden / NORM_GROUP]`. Else null.
     DEVICE_PTR(float) squares;
     /// Rows to write: the x size of the grid.
     uint32_t tokens;
-    /// Elements in a row: a multiple of `BF16_VECTOR`, with `gamma` of `NORM_GROUP`.
+    /// Elements in a row: a multiple of `BF16_VECTOR`, with `squares` of `NORM_GROUP`.
     uint32_t hidden;
-    /// Rows of the table. A token id at or above it stops the kernel with a trap.
+    /// Rows of the table. An index at or above it stops the kernel with a trap.
     uint32_t vocab;
     /// Keeps the size a multiple of 8 without implicit padding. Zero.
     uint32_t reserved;
 } EmbedParams;
+
+/// Arguments of `gather`: rows of a normed tensor, picked by number.
+typedef struct GatherParams {
+    /// Rows times a norm's weight, bf16 `[x_rows, width]`.
+    DEVICE_PTR(const uint16_t) x;
+    /// Sums of squares beside them, f32 `[x_rows, width / NORM_GROUP]`.
+    DEVICE_PTR(const float) squares;
+    /// Numbers of rows, `[rows]`, each below `x_rows`.
+    DEVICE_PTR(const uint32_t) row_ids;
+    /// The rows picked, bf16 `[rows, width]`, written whole.
+    DEVICE_PTR(uint16_t) out;
+    /// Their sums of squares, f32 `[rows, width / NORM_GROUP]`, written whole.
+    DEVICE_PTR(float) out_squares;
+    /// Rows to write: the x size of the grid.
+    uint32_t rows;
+    /// Rows there are. A number at or above it stops the kernel with a trap.
+    uint32_t x_rows;
+    /// Elements in a row, a multiple of `NORM_GROUP`.
+    uint32_t width;
+    /// Keeps the size a multiple of 8 without implicit padding. Zero.
+    uint32_t reserved;
+} GatherParams;
 
 /// Arguments of `rmsnorm`: adds to the residual stream and normalises the sum.
 typedef struct RmsNormParams {

@@ -7,6 +7,11 @@ mod attention;
 mod attention_decode;
 mod attention_prefill;
 mod driver;
+mod embed;
+mod gather;
+mod rmsnorm;
+mod silu_mul;
+mod traffic;
 
 use half::bf16;
 use ptxsim::Counters;

@@ -1,6 +1,7 @@
 //! Launch arguments and constants that host and kernels share. Made by `make params` from
 //! kernels/params.h, where to change them.
 //!
+//! Header: 45f023bd3d93f3155cee063511dd4748
 //! Header: e28de88d368513c80f25ee9f22310c7f
 
 /// Tokens in one page of the KV cache.
@@ -18,6 +19,9 @@ pub const NORM_GROUP: u32 = 16;
 /// Threads in a block of `embed`. One thread copies one vector, so a row takes
 /// `ceil(hidden / (EMBED_THREADS * BF16_VECTOR))` blocks along y and the tokens lie along x.
 pub const EMBED_THREADS: u32 = 128;
+/// Threads in a block of `gather`. One thread copies a vector and one sum of squares, so a row takes
+/// `ceil(width / (GATHER_THREADS * BF16_VECTOR))` blocks along y and the rows lie along x.
+pub const GATHER_THREADS: u32 = 128;
 /// Threads in a block of `rmsnorm`, which takes one row. Part of the order in which squares are
 /// summed, so another number gives other bits.
 pub const RMSNORM_THREADS: u32 = 256;
@@ -28,35 +32,39 @@ pub const ROPE_APPEND_THREADS: u32 = 128;
 /// Threads in a block of `silu_mul`. One thread makes one vector of the output, so a row takes
 /// `ceil(intermediate / (SILU_MUL_THREADS * BF16_VECTOR))` blocks along y and the rows lie along x.
 pub const SILU_MUL_THREADS: u32 = 128;
-/// Arguments of `embed`: rows of the embedding table, picked by token id. With `gamma` the kernel
-/// also prepares the norm that the next product wants, as `GemmParams` says of `residual`.
+/// Arguments of `embed`: rows of a table, picked by index. With `gamma` the kernel also prepares
+/// the norm that the next product wants, as `GemmParams` says of `residual`.
 #[repr(C)]
 #[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable)]
 pub struct EmbedParams {
-    /// Embedding table, bf16 `[vocab, hidden]`.
+    /// Embedding table, or rows of activations, bf16 `[vocab, hidden]`.
     pub table: u64,
-    /// Token ids, `[tokens]`, each below `vocab`.
+    /// Rows to pick, `[tokens]`, each below `vocab`. Null: row i is i.
     pub token_ids: u64,
-    /// Hidden states, bf16 `[tokens, hidden]`, written whole.
+    /// Picked rows, bf16 `[tokens, hidden]`, written whole. Null: not wanted.
     pub out: u64,
-    /// Weight of the norm that follows, bf16 `[hidden]`. Null: no norm, the two below are null too.
+    /// Weight of the norm that follows, bf16 `[hidden]`. Null: no norm.
     pub gamma: u64,
-    /// Hidden states times `gamma`, bf16 `[tokens, hidden]`, written whole.
+    /// With `gamma`: picked rows times `gamma`, bf16 `[tokens, hidden]`, written whole.
     pub scaled: u64,
-    /// Sums of the squares of the hidden states, f32 `[tokens, hidden / NORM_GROUP]`.
+    /// Without `gamma`: sums of squares that belong to the rows of the table, f32
+    /// `[vocab, hidden / NORM_GROUP]`, picked as the rows are. Null: there are none.
+    pub table_squares: u64,
+    /// With `gamma`, sums of the squares of the picked rows; with `table_squares` those of the
+    /// table. f32 `[tokens, hidden / NORM_GROUP]`. Else null.
     pub squares: u64,
     /// Rows to write: the x size of the grid.
     pub tokens: u32,
-    /// Elements in a row: a multiple of `BF16_VECTOR`, with `gamma` of `NORM_GROUP`.
+    /// Elements in a row: a multiple of `BF16_VECTOR`, with `squares` of `NORM_GROUP`.
     pub hidden: u32,
-    /// Rows of the table. A token id at or above it stops the kernel with a trap.
+    /// Rows of the table. An index at or above it stops the kernel with a trap.
     pub vocab: u32,
     /// Keeps the size a multiple of 8 without implicit padding. Zero.
     pub reserved: u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of EmbedParams"][::std::mem::size_of::<EmbedParams>() - 64usize];
+    ["Size of EmbedParams"][::std::mem::size_of::<EmbedParams>() - 72usize];
     ["Alignment of EmbedParams"][::std::mem::align_of::<EmbedParams>() - 8usize];
     ["Offset of field: EmbedParams::table"][::std::mem::offset_of!(EmbedParams, table) - 0usize];
     ["Offset of field: EmbedParams::token_ids"]
@@ -64,13 +72,57 @@ const _: () = {
     ["Offset of field: EmbedParams::out"][::std::mem::offset_of!(EmbedParams, out) - 16usize];
     ["Offset of field: EmbedParams::gamma"][::std::mem::offset_of!(EmbedParams, gamma) - 24usize];
     ["Offset of field: EmbedParams::scaled"][::std::mem::offset_of!(EmbedParams, scaled) - 32usize];
+    ["Offset of field: EmbedParams::table_squares"]
+        [::std::mem::offset_of!(EmbedParams, table_squares) - 40usize];
     ["Offset of field: EmbedParams::squares"]
-        [::std::mem::offset_of!(EmbedParams, squares) - 40usize];
-    ["Offset of field: EmbedParams::tokens"][::std::mem::offset_of!(EmbedParams, tokens) - 48usize];
-    ["Offset of field: EmbedParams::hidden"][::std::mem::offset_of!(EmbedParams, hidden) - 52usize];
-    ["Offset of field: EmbedParams::vocab"][::std::mem::offset_of!(EmbedParams, vocab) - 56usize];
+        [::std::mem::offset_of!(EmbedParams, squares) - 48usize];
+    ["Offset of field: EmbedParams::tokens"][::std::mem::offset_of!(EmbedParams, tokens) - 56usize];
+    ["Offset of field: EmbedParams::hidden"][::std::mem::offset_of!(EmbedParams, hidden) - 60usize];
+    ["Offset of field: EmbedParams::vocab"][::std::mem::offset_of!(EmbedParams, vocab) - 64usize];
     ["Offset of field: EmbedParams::reserved"]
-        [::std::mem::offset_of!(EmbedParams, reserved) - 60usize];
+        [::std::mem::offset_of!(EmbedParams, reserved) - 68usize];
+};
+/// Arguments of `gather`: rows of a normed tensor, picked by number.
+#[repr(C)]
+#[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable)]
+pub struct GatherParams {
+    /// Rows times a norm's weight, bf16 `[x_rows, width]`.
+    pub x: u64,
+    /// Sums of squares beside them, f32 `[x_rows, width / NORM_GROUP]`.
+    pub squares: u64,
+    /// Numbers of rows, `[rows]`, each below `x_rows`.
+    pub row_ids: u64,
+    /// The rows picked, bf16 `[rows, width]`, written whole.
+    pub out: u64,
+    /// Their sums of squares, f32 `[rows, width / NORM_GROUP]`, written whole.
+    pub out_squares: u64,
+    /// Rows to write: the x size of the grid.
+    pub rows: u32,
+    /// Rows there are. A number at or above it stops the kernel with a trap.
+    pub x_rows: u32,
+    /// Elements in a row, a multiple of `NORM_GROUP`.
+    pub width: u32,
+    /// Keeps the size a multiple of 8 without implicit padding. Zero.
+    pub reserved: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of GatherParams"][::std::mem::size_of::<GatherParams>() - 56usize];
+    ["Alignment of GatherParams"][::std::mem::align_of::<GatherParams>() - 8usize];
+    ["Offset of field: GatherParams::x"][::std::mem::offset_of!(GatherParams, x) - 0usize];
+    ["Offset of field: GatherParams::squares"]
+        [::std::mem::offset_of!(GatherParams, squares) - 8usize];
+    ["Offset of field: GatherParams::row_ids"]
+        [::std::mem::offset_of!(GatherParams, row_ids) - 16usize];
+    ["Offset of field: GatherParams::out"][::std::mem::offset_of!(GatherParams, out) - 24usize];
+    ["Offset of field: GatherParams::out_squares"]
+        [::std::mem::offset_of!(GatherParams, out_squares) - 32usize];
+    ["Offset of field: GatherParams::rows"][::std::mem::offset_of!(GatherParams, rows) - 40usize];
+    ["Offset of field: GatherParams::x_rows"]
+        [::std::mem::offset_of!(GatherParams, x_rows) - 44usize];
+    ["Offset of field: GatherParams::width"][::std::mem::offset_of!(GatherParams, width) - 48usize];
+    ["Offset of field: GatherParams::reserved"]
+        [::std::mem::offset_of!(GatherParams, reserved) - 52usize];
 };
 /// Arguments of `rmsnorm`: adds to the residual stream and normalises the sum.
 #[repr(C)]
