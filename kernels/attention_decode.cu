@@ -402,7 +402,9 @@ __device__ __forceinline__ void attention_decode_block(const AttentionDecodePara
     ptx::griddepcontrol_wait();
     // Not in registers, which the loop over tiles needs.
     __shared__ Unit unit;
-    const uint32_t units = *p.item_count * p.kv_heads;
+    __shared__ uint32_t units;
+    if (threadIdx.x == 0) units = *p.item_count * p.kv_heads;
+    __syncthreads();
     for (uint32_t i = blockIdx.x; i < units; i += gridDim.x) {
         // Nobody is at work on the last unit any more.
         __syncthreads();

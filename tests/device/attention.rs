@@ -81,8 +81,7 @@ pub struct World {
 }
 
 impl World {
-    /// `placement` decides where pages lie and which row of the tables is whose. Keys and values
-    /// that no row sees are not there, and a table's entries without them name no page.
+    /// `placement` decides where pages lie and which row of the tables is whose.
     pub fn new(
         rig: &Rig,
         (heads, window): (Heads, Option<u32>),
@@ -92,50 +91,61 @@ impl World {
     ) -> World {
         let stride = sequences.iter().map(|s| s.end().div_ceil(PAGE)).max().unwrap() + 1;
         let pages = sequences.iter().map(|s| s.end().div_ceil(PAGE)).sum::<usize>() + 1;
+        let rows: usize = sequences.iter().map(|s| s.rows).sum();
         let elements = pages * heads.kv * PAGE * heads.dim;
         let pool = || match unseen {
             Unseen::Poison => rig.poisoned::<bf16>(elements),
             Unseen::Unwritten => rig.room::<bf16>(elements),
         };
-        let (k_pages, v_pages) = (pool(), pool());
-        let mut free = shuffled(pages, placement);
-        let table_rows = shuffled(sequences.len(), placement + 1);
-        let mut tables = vec![u32::MAX; sequences.len() * stride];
+        let mut world = World {
+            heads,
+            window,
+            sequences: Vec::new(),
+            rows,
+            q: rig.room::<bf16>(rows * heads.query * heads.dim),
+            k_pages: pool(),
+            v_pages: pool(),
+            tables: rig.room::<u32>(sequences.len() * stride),
+            table_stride: stride as u32,
+        };
+        world.fill(rig, sequences, placement);
+        world
+    }
+
+    /// Puts another batch in place of this one, no larger than what there was room for at first.
+    /// Keys and values that no row sees are not written, and a table's entries without them name
+    /// no page.
+    pub fn fill(&mut self, rig: &Rig, sequences: &[Sequence], placement: u64) {
+        let (heads, stride) = (self.heads, self.table_stride as usize);
+        let page_bytes = heads.kv * PAGE * heads.dim * 2;
+        let mut free = shuffled(self.k_pages.bytes() as usize / page_bytes, placement);
+        let table_rows = shuffled(self.tables.bytes() as usize / 4 / stride, placement + 1);
+        let mut tables = vec![u32::MAX; table_rows.len() * stride];
+        self.sequences.clear();
+        self.rows = 0;
+        let mut q = Vec::new();
         for (sequence, table) in sequences.iter().zip(&table_rows) {
-            let first = sequence.position.map_or(0, |p| first_seen(p, window));
+            self.sequences.push(SequenceRows {
+                row: self.rows as u32,
+                rows: sequence.rows as u32,
+                position: sequence.position.map(|p| p as u32),
+                table: *table as u32,
+            });
+            self.rows += sequence.rows;
+            q.extend((0..sequence.rows).flat_map(|row| sequence.query(row, heads)));
+            let first = sequence.position.map_or(0, |p| first_seen(p, self.window));
             for page in first / PAGE..sequence.end().div_ceil(PAGE) {
                 let id = free.pop().unwrap();
                 tables[table * stride + page] = id as u32;
                 for position in first.max(page * PAGE)..sequence.end().min((page + 1) * PAGE) {
                     let place = (id, position % PAGE);
-                    store(rig, &k_pages, &sequence.key(position, heads), place, heads);
-                    store(rig, &v_pages, &sequence.value(position, heads), place, heads);
+                    store(rig, &self.k_pages, &sequence.key(position, heads), place, heads);
+                    store(rig, &self.v_pages, &sequence.value(position, heads), place, heads);
                 }
             }
         }
-        let q: Vec<bf16> = sequences
-            .iter()
-            .flat_map(|s| (0..s.rows).flat_map(move |row| s.query(row, heads)))
-            .collect();
-        let mut rows = 0;
-        let mut sequence_rows = Vec::new();
-        for (s, table) in sequences.iter().zip(&table_rows) {
-            let (row, count) = (rows as u32, s.rows as u32);
-            let position = s.position.map(|p| p as u32);
-            sequence_rows.push(SequenceRows { row, rows: count, position, table: *table as u32 });
-            rows += s.rows;
-        }
-        World {
-            heads,
-            window,
-            sequences: sequence_rows,
-            rows,
-            q: rig.upload(&q),
-            k_pages,
-            v_pages,
-            tables: rig.upload(&tables),
-            table_stride: stride as u32,
-        }
+        self.q.write(&q).unwrap();
+        self.tables.write(&tables).unwrap();
     }
 
     /// What a launch has written to `out`, sequence by sequence and row by row.
@@ -146,20 +156,12 @@ impl World {
         self.sequences.iter().map(|s| (s.row..s.row + s.rows).map(row).collect()).collect()
     }
 
-    /// Pairs of a row and a position that it sees, or with `shared` of a position and a sequence of
-    /// which some row sees it.
-    pub fn seen(&self, shared: bool) -> u64 {
-        let seen = |s: &SequenceRows| {
-            let Some(position) = s.position.map(|p| p as usize) else { return 0 };
-            let end = position + s.rows as usize;
-            let one = |at: usize| at + 1 - first_seen(at, self.window);
-            if shared {
-                end - first_seen(position, self.window)
-            } else {
-                (position..end).map(one).sum()
-            }
+    /// Positions that some row of their sequence sees, of all sequences.
+    pub fn seen(&self) -> u64 {
+        let of = |s: &SequenceRows| {
+            s.position.map_or(0, |at| (at + s.rows) as usize - first_seen(at as usize, self.window))
         };
-        self.sequences.iter().map(|s| seen(s) as u64).sum()
+        self.sequences.iter().map(|s| of(s) as u64).sum()
     }
 }
 
