@@ -9,11 +9,11 @@ mod attention_prefill;
 mod driver;
 mod embed;
 mod gather;
+mod gemm;
+mod gemm_decode;
 mod rmsnorm;
 mod silu_mul;
 mod traffic;
-mod gemm;
-mod gemm_decode;
 
 use half::bf16;
 use ptxsim::Counters;

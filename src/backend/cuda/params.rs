@@ -1,9 +1,7 @@
 //! Launch arguments and constants that host and kernels share. Made by `make params` from
 //! kernels/params.h, where to change them.
 //!
-//! Header: 45f023bd3d93f3155cee063511dd4748
-//! Header: e28de88d368513c80f25ee9f22310c7f
-//! Header: b71d5f6ffe3141decae891a1d408f62c
+//! Header: 631a5bff2b0b9d83279e5ba0a4812245
 
 /// Tokens in one page of the KV cache.
 pub const KV_PAGE_TOKENS: u32 = 64;
