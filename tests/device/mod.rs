@@ -10,6 +10,7 @@ mod driver;
 mod embed;
 mod gather;
 mod rmsnorm;
+mod rope_append;
 mod silu_mul;
 mod traffic;
 

@@ -8,3 +8,4 @@ mod check;
 pub mod embed;
 pub mod gather;
 pub mod norm;
+pub mod rope;
