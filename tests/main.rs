@@ -16,7 +16,5 @@ mod ops;
 mod params;
 mod reference;
 mod sample;
-#[cfg(feature = "cuda")]
-mod simulated;
 mod text;
 mod tidy;

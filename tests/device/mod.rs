@@ -12,6 +12,7 @@ mod gather;
 mod gemm;
 mod gemm_decode;
 mod rmsnorm;
+mod rope_append;
 mod silu_mul;
 mod traffic;
 

@@ -9,3 +9,4 @@ pub mod embed;
 pub mod gather;
 pub mod gemm;
 pub mod norm;
+pub mod rope;
