@@ -7,6 +7,7 @@ mod driver;
 mod gather;
 mod gemm;
 mod gemm_decode;
+mod gemm_prefill;
 
 use half::bf16;
 use ptxsim::Counters;
