@@ -7,6 +7,9 @@
 
 // Declares one kernel of the table at the foot of a file. The name is the symbol, unmangled, that
 // the Rust side asks for; the argument is one struct by value, readable as `p` and kept in the
+// constant bank rather than copied to the stack. What follows is the thread count that the host
+// launches with and, where registers decide it, the blocks that a multiprocessor must hold.
+#define KERNEL(symbol, Params, ...)                           \
 // constant bank rather than copied to the stack. The thread count is what the host launches with;
 // after it may stand how many blocks of them an SM shall hold, where shared memory admits so few
 // that the compiler had better use the registers.

@@ -1,34 +1,78 @@
-// embed: copies the rows of the embedding table that a batch of token ids names.
+// embed: picks rows of a table by index, and prepares the norm of what it picked.
 //
-//   table      bf16 [vocab, hidden]   row-major, 16-byte aligned, hidden a multiple of 8
-//   token_ids  u32  [tokens]
-//   out        bf16 [tokens, hidden]
+//   table                bf16 [vocab, hidden]   row-major, 16-byte aligned, hidden % 8 == 0
+//   token_ids            u32  [tokens]          null: row i is i
+//   out                  bf16 [tokens, hidden]  or null
+//   gamma                bf16 [hidden]          null: no norm, hidden % 16 == 0 otherwise
+//   scaled               bf16 [tokens, hidden]  bf16(h * gamma) for the picked row h
+//   squares              f32  [tokens, hidden / NORM_GROUP]
+//   table_squares        f32  [vocab, hidden / NORM_GROUP]   picked into squares, without gamma
 //
-// A copy, so the bits of a row depend on its token alone. Floor: tokens * (4 * hidden + 4) bytes,
-// each table row read once and each output row written once; no arithmetic. Every block reads the
-// token id of its row again, which hits L2.
+// Three uses: the embedding with the norm of the first layer (table, token_ids, out, gamma); the
+// norm of rows that are there already (gamma, no token_ids, no out); and the rows whose logits are
+// wanted, picked from a prepared norm (table_squares). The table may be what another kernel wrote,
+// so it is never read through the read-only path.
+//
+// The bits of a row depend on its token alone. The order of a sum of squares: a lane takes eight
+// neighbours by fmaf, ascending from 0, then two neighbouring lanes are added.
+//
+// Floor: tokens * (4 * hidden + 4) bytes for a copy, every row read once and written once; with
+// gamma tokens * (6 * hidden + hidden / 4) and gamma once; 3 flops an element. Requested: every
+// thread reads the token id of its row again, 4 bytes to its 16 of the row, and its part of gamma,
+// both of which hit L1 or L2.
 //
 // Grid: x = tokens, y = slices of EMBED_THREADS vectors of a row. One vector of 16 bytes a thread
 // keeps a single decode row spread over several blocks, where the kernel is nothing but latency.
 //
-// Held by tests/simulated.rs (numbers, bits, races, traffic) and tests/kernels.rs (the build).
+// Held by tests/device/embed.rs (numbers, bits, races, traffic) and tests/kernels.rs (the build).
 
 #include "common.cuh"
+#include "dtype.cuh"
 
-__device__ __forceinline__ void embed_vector(const EmbedParams &p) {
-    const uint32_t row = blockIdx.x;
-    const uint32_t column = (blockIdx.y * EMBED_THREADS + threadIdx.x) * BF16_VECTOR;
-    if (column >= p.hidden) return;
-
-    const uint32_t token = p.token_ids[row];
-    if (token >= p.vocab) ptx::trap();
-
-    // 64-bit offsets: vocab * hidden passes 2^31 elements in models in use.
-    const uint16_t *source = p.table + (uint64_t)token * p.hidden + column;
-    uint16_t *target = p.out + (uint64_t)row * p.hidden + column;
-    *reinterpret_cast<uint4 *>(target) = ptx::ld_global_nc_v4_u32(source);
+// Eight elements times gamma, and the sum of squares of sixteen in every even lane. All lanes of a
+// warp take part in the exchange.
+__device__ __forceinline__ float prepare(const Bf16x8 &h, const Bf16x8 &gamma, Bf16x8 &scaled) {
+    float squares = 0.0f;
+#pragma unroll
+    for (int i = 0; i < 8; i++) squares = fmaf(h[i], h[i], squares);
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+        scaled.pair[i] =
+            bf16_pair(h[2 * i] * gamma[2 * i], h[2 * i + 1] * gamma[2 * i + 1]);
+    }
+    static_assert(NORM_GROUP == 2 * BF16_VECTOR, "two lanes hold a group");
+    return sum_lanes<2>(squares);
 }
 
-// Instances: the list of what is supported. The element type is only ever copied, but the table's
-// layout is part of the name's promise.
+__device__ __forceinline__ void embed_vector(const EmbedParams &p) {
+    ptx::griddepcontrol_launch_dependents();
+    const uint32_t row = blockIdx.x;
+    const uint32_t column = (blockIdx.y * EMBED_THREADS + threadIdx.x) * BF16_VECTOR;
+    const bool inside = column < p.hidden;
+    Bf16x8 h = {}, gamma = {}, scaled;
+    // A weight, which nobody writes: it may come while the kernel before this one ends.
+    if (inside && p.gamma != nullptr) gamma = load_bf16x8(p.gamma + column);
+    ptx::griddepcontrol_wait();
+
+    const uint32_t token = p.token_ids != nullptr ? p.token_ids[row] : row;
+    if (token >= p.vocab) ptx::trap();
+    // 64-bit offsets: vocab * hidden passes 2^31 elements in models in use.
+    const uint64_t source = (uint64_t)token * p.hidden + column;
+    const uint64_t target = (uint64_t)row * p.hidden + column;
+    if (inside) h = load_bf16x8(p.table + source);
+    if (inside && p.out != nullptr) store_bf16x8(p.out + target, h);
+    if (p.squares == nullptr) return;
+
+    float squares = 0.0f;
+    const bool first_of_group = inside && threadIdx.x % 2 == 0;
+    if (p.gamma != nullptr) {
+        squares = prepare(h, gamma, scaled);
+        if (inside) store_bf16x8(p.scaled + target, scaled);
+    } else if (first_of_group) {
+        squares = p.table_squares[source / NORM_GROUP];
+    }
+    if (first_of_group) p.squares[target / NORM_GROUP] = squares;
+}
+
+// Instances: the list of what is supported.
 KERNEL(embed_bf16, EmbedParams, EMBED_THREADS) { embed_vector(p); }

@@ -56,26 +56,30 @@ static const uint32_t ROPE_APPEND_THREADS = 128;
 /// `ceil(intermediate / (SILU_MUL_THREADS * BF16_VECTOR))` blocks along y and the rows lie along x.
 static const uint32_t SILU_MUL_THREADS = 128;
 
-/// Arguments of `embed`: rows of the embedding table, picked by token id. With `gamma` the kernel
-/// also prepares the norm that the next product wants, as `GemmParams` says of `residual`.
+/// Arguments of `embed`: rows of a table, picked by index. With `gamma` the kernel also prepares
+/// the norm that the next product wants, as `GemmParams` says of `residual`.
 typedef struct EmbedParams {
-    /// Embedding table, bf16 `[vocab, hidden]`.
+    /// Embedding table, or rows of activations, bf16 `[vocab, hidden]`.
     DEVICE_PTR(const uint16_t) table;
-    /// Token ids, `[tokens]`, each below `vocab`.
+    /// Rows to pick, `[tokens]`, each below `vocab`. Null: row i is i.
     DEVICE_PTR(const uint32_t) token_ids;
-    /// Hidden states, bf16 `[tokens, hidden]`, written whole.
+    /// Picked rows, bf16 `[tokens, hidden]`, written whole. Null: not wanted.
     DEVICE_PTR(uint16_t) out;
-    /// Weight of the norm that follows, bf16 `[hidden]`. Null: no norm, the two below are null too.
+    /// Weight of the norm that follows, bf16 `[hidden]`. Null: no norm.
     DEVICE_PTR(const uint16_t) gamma;
-    /// Hidden states times `gamma`, bf16 `[tokens, hidden]`, written whole.
+    /// With `gamma`: picked rows times `gamma`, bf16 `[tokens, hidden]`, written whole.
     DEVICE_PTR(uint16_t) scaled;
-    /// Sums of the squares of the hidden states, f32 `[tokens, hidden / NORM_GROUP]`.
+    /// Without `gamma`: sums of squares that belong to the rows of the table, f32
+    /// `[vocab, hidden / NORM_GROUP]`, picked as the rows are. Null: there are none.
+    DEVICE_PTR(const float) table_squares;
+    /// With `gamma`, sums of the squares of the picked rows; with `table_squares` those of the
+    /// table. f32 `[tokens, hidden / NORM_GROUP]`. Else null.
     DEVICE_PTR(float) squares;
     /// Rows to write: the x size of the grid.
     uint32_t tokens;
-    /// Elements in a row: a multiple of `BF16_VECTOR`, with `gamma` of `NORM_GROUP`.
+    /// Elements in a row: a multiple of `BF16_VECTOR`, with `squares` of `NORM_GROUP`.
     uint32_t hidden;
-    /// Rows of the table. A token id at or above it stops the kernel with a trap.
+    /// Rows of the table. An index at or above it stops the kernel with a trap.
     uint32_t vocab;
     /// Keeps the size a multiple of 8 without implicit padding. Zero.
     uint32_t reserved;
@@ -254,5 +258,113 @@ typedef struct GemmParams {
 /// Tokens whose keys and values one block of `attention_decode` takes: a chunk begins at a
 /// multiple of it. Part of the order of sums, so another number gives other bits.
 static const uint32_t ATTENTION_CHUNK = 256;
+
+/// Most columns of a block of `attention_decode`. A column is one query head at one position;
+/// those of a key/value head are numbered position by position.
+static const uint32_t ATTENTION_COLUMNS = 32;
+
+/// Threads in a block of `attention_decode` and of `attention_prefill`. In decode, warp i takes
+/// page i of the chunk, so the number is part of the order of sums.
+static const uint32_t ATTENTION_THREADS = 128;
+
+/// Work that the host plans for `attention_decode`: a chunk of a sequence under some columns, for
+/// each key/value head. A sector of 32 bytes, so that a block starts after one read.
+typedef struct AttentionItem {
+    /// First row of the sequence in the batch.
+    uint32_t row;
+    /// Position of that row. The rows after it have the next positions. `KV_NO_SLOT`: the rows pad
+    /// the batch, see nothing, and become zero.
+    uint32_t position;
+    /// The sequence's row of the block tables.
+    uint32_t table;
+    /// Number of the chunk: its tokens begin at position `chunk * ATTENTION_CHUNK`.
+    uint32_t chunk;
+    /// First column, a multiple of `ATTENTION_COLUMNS`. Column c of key/value head h is row
+    /// `c / group` of the sequence under query head `h * group + c % group`.
+    uint32_t first_column;
+    /// Columns, 1 to `ATTENTION_COLUMNS`.
+    uint32_t columns;
+    /// Fill the sector. Zero.
+    uint32_t reserved[2];
+} AttentionItem;
+
+/// Arguments of `attention_decode`: causal attention of few rows of each sequence over its pages.
+typedef struct AttentionDecodeParams {
+    /// Rotated queries, bf16 `[rows, q_heads, head_dim]`.
+    DEVICE_PTR(const uint16_t) q;
+    /// Keys of this layer as `RopeAppendParams` has them.
+    DEVICE_PTR(const uint16_t) k_pages;
+    /// Values of this layer, laid out like the keys.
+    DEVICE_PTR(const uint16_t) v_pages;
+    /// Pages of each sequence in order, `[tables, table_stride]`. Entries past a sequence's last
+    /// row, or before all its windows, are not read.
+    DEVICE_PTR(const uint32_t) block_tables;
+    /// Number of items.
+    DEVICE_PTR(const uint32_t) item_count;
+    /// The work, `[item_count]`. Blocks share out the pairs of item and key/value head.
+    DEVICE_PTR(const AttentionItem) items;
+    /// Weighted values, bf16 `[rows, q_heads, head_dim]`, written whole.
+    DEVICE_PTR(uint16_t) out;
+    /// Sums of weighted values of a chunk, f32 `[rows, q_heads, chunk_stride, head_dim]`.
+    DEVICE_PTR(float) partials;
+    /// Maximum and sum of weights of a chunk, f32 `[rows, q_heads, chunk_stride, 2]`.
+    DEVICE_PTR(float) partial_weights;
+    /// Counts the blocks that have finished a chunk, `[rows, kv_heads]`; zero before and after.
+    DEVICE_PTR(uint32_t) arrivals;
+    /// Query heads, `group` for each key/value head.
+    uint32_t q_heads;
+    /// Key/value heads.
+    uint32_t kv_heads;
+    /// Entries of a block table.
+    uint32_t table_stride;
+    /// Chunks that `partials` has room for.
+    uint32_t chunk_stride;
+    /// Positions that a row sees, itself included: at most 2^31, which is all.
+    uint32_t window;
+    /// What scores are multiplied by to become exponents of 2: `log2(e) / sqrt(head_dim)`.
+    float scale_log2;
+} AttentionDecodeParams;
+
+/// Work that the host plans for `attention_prefill`: neighbouring rows of one sequence, for each
+/// query head.
+typedef struct AttentionTile {
+    /// First row in the batch.
+    uint32_t row;
+    /// Rows: at least 1, at most those of the variant's tile.
+    uint32_t rows;
+    /// Position of the first row. The rows after it have the next positions.
+    uint32_t position;
+    /// The sequence's row of the block tables.
+    uint32_t table;
+} AttentionTile;
+
+/// Arguments of `attention_prefill`: causal attention of many rows of a sequence over its pages.
+typedef struct AttentionPrefillParams {
+    /// Rotated queries, bf16 `[rows, q_heads, head_dim]`.
+    DEVICE_PTR(const uint16_t) q;
+    /// Keys of this layer as `RopeAppendParams` has them.
+    DEVICE_PTR(const uint16_t) k_pages;
+    /// Values of this layer, laid out like the keys.
+    DEVICE_PTR(const uint16_t) v_pages;
+    /// Pages of each sequence in order, `[tables, table_stride]`. Entries past a sequence's last
+    /// row, or before all its windows, are not read.
+    DEVICE_PTR(const uint32_t) block_tables;
+    /// The work: the y size of the grid. The query heads lie along x.
+    DEVICE_PTR(const AttentionTile) tiles;
+    /// Weighted values, bf16 `[rows, q_heads, head_dim]`; the rows of the tiles are written.
+    DEVICE_PTR(uint16_t) out;
+    /// Query heads, `group` for each key/value head.
+    uint32_t q_heads;
+    /// Key/value heads.
+    uint32_t kv_heads;
+    /// Entries of a block table.
+    uint32_t table_stride;
+    /// Positions that a row sees, itself included: at most 2^31, which is all.
+    uint32_t window;
+    /// What scores are multiplied by to become exponents of 2: `log2(e) / sqrt(head_dim)`.
+    float scale_log2;
+    /// Keeps the size a multiple of 8 without implicit padding. Zero.
+    uint32_t reserved;
+} AttentionPrefillParams;
 
 #endif

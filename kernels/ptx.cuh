@@ -8,16 +8,6 @@
 
 namespace ptx {
 
-// Sixteen bytes through the read-only path, not kept in L1. Only for data that no kernel of this
-// launch, nor one that it may overlap with, writes: the read-only path is not coherent.
-__device__ __forceinline__ uint4 ld_global_nc_v4_u32(const void *address) {
-    uint4 v;
-    asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];"
-                 : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
-                 : "l"(__cvta_generic_to_global(address)));
-    return v;
-}
-
 // Two floats to a pair of bf16, each rounded to nearest even; `low` becomes the lower half.
 __device__ __forceinline__ uint32_t cvt_rn_bf16x2_f32(float high, float low) {
     uint32_t pair;

@@ -9,9 +9,13 @@
 // A row is the work of one block, and the order of its sum follows from `hidden` alone: a thread
 // takes vectors RMSNORM_THREADS apart, ascending, by fmaf; then lanes, then warps (common.cuh).
 // Floor: rows * 8 * hidden bytes (read both, write both), 4 * hidden without a residual, and gamma
-// once; 4 flops an element. The row waits in shared memory between the two passes.
+// once; 4 flops an element. Requested: gamma by every row, 2 * hidden, which hits L2. The row waits
+// in shared memory between the two passes.
 //
-// Held by tests/simulated.rs (numbers, bits, races, traffic) and tests/kernels.rs (the build).
+// A product of this engine takes its norm from who wrote the row (embed.cu); this kernel is for
+// engines that link single kernels.
+//
+// Held by tests/device/rmsnorm.rs (numbers, bits, races, traffic) and tests/kernels.rs (the build).
 
 #include "common.cuh"
 #include "dtype.cuh"
@@ -40,6 +44,8 @@ __device__ __forceinline__ void rmsnorm_row(const RmsNormParams &p) {
     const uint32_t first = threadIdx.x * BF16_VECTOR;
     constexpr uint32_t STRIDE = RMSNORM_THREADS * BF16_VECTOR;
 
+    ptx::griddepcontrol_launch_dependents();
+    ptx::griddepcontrol_wait();
     float squares = 0.0f;
     for (uint32_t column = first; column < p.hidden; column += STRIDE) {
         const Bf16x8 h = next_residual(p, start + column);

@@ -7,9 +7,12 @@
 // nothing else. Floor: rows * 6 * intermediate bytes; about 20 instructions an element where 46
 // would still keep up with the memory of an H200.
 //
+// A product of this engine has the activation in its epilogue; this kernel is for engines that link
+// single kernels.
+//
 // Grid: x = rows, y = slices of SILU_MUL_THREADS vectors of a row.
 //
-// Held by tests/simulated.rs (numbers, bits, races, traffic) and tests/kernels.rs (the build).
+// Held by tests/device/silu_mul.rs (numbers, bits, races, traffic) and tests/kernels.rs (the build).
 
 #include "common.cuh"
 #include "dtype.cuh"
@@ -22,6 +25,8 @@ __device__ __forceinline__ float silu(float gate) {
 }
 
 __device__ __forceinline__ void silu_mul_vector(const SiluMulParams &p) {
+    ptx::griddepcontrol_launch_dependents();
+    ptx::griddepcontrol_wait();
     const uint32_t column = (blockIdx.y * SILU_MUL_THREADS + threadIdx.x) * BF16_VECTOR;
     if (column >= p.intermediate) return;
 

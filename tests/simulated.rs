@@ -5,10 +5,7 @@
 use half::bf16;
 use ptxsim::{Device, Launch, Report};
 use ridgepoint::backend::cuda::module::MODULES;
-use ridgepoint::backend::cuda::params::{
-    BF16_VECTOR, EMBED_THREADS, KV_NO_SLOT, KV_PAGE_TOKENS, RMSNORM_THREADS, ROPE_APPEND_THREADS,
-    SILU_MUL_THREADS,
-};
+use ridgepoint::backend::cuda::params::{KV_NO_SLOT, KV_PAGE_TOKENS, ROPE_APPEND_THREADS};
 
 const SEEDS: u64 = 8;
 
@@ -80,126 +77,6 @@ fn samples(n: usize, salt: u64) -> Vec<bf16> {
 fn near(got: bf16, want: f64, what: &str) {
     let error = (got.to_f64() - want).abs();
     assert!(error <= want.abs() / 256.0 + 1e-6, "{what}: {got}, not {want}");
-}
-
-#[test]
-fn embed_copies_the_rows_named() {
-    for pass in [80, 90] {
-        let (vocab, hidden, tokens) = (10, 1040, [7, 0, 9, 9, 3]);
-        let mut case = Case::new("embed", "embed_bf16", pass);
-        let table = samples(vocab * hidden, 1);
-        case.bf16s(&table);
-        case.words(&tokens);
-        let out = case.room(2 * tokens.len() * hidden);
-        for value in [tokens.len() as u32, hidden as u32, vocab as u32, 0] {
-            case.scalar(value);
-        }
-        let slices = (hidden as u32).div_ceil(EMBED_THREADS * BF16_VECTOR);
-        case.launch.grid = [tokens.len() as u32, slices, 1];
-        case.launch.block = [EMBED_THREADS, 1, 1];
-        for seed in 0..SEEDS {
-            let counters = case.run(seed).counters;
-            assert_eq!(counters.global_writes.bytes, (2 * tokens.len() * hidden) as u64);
-            assert_eq!(counters.global_writes.sectors, counters.global_writes.least_sectors);
-        }
-        let got = case.read(out, tokens.len() * hidden);
-        for (row, token) in tokens.iter().enumerate() {
-            let want = &table[*token as usize * hidden..][..hidden];
-            assert_eq!(&got[row * hidden..][..hidden], want);
-        }
-    }
-}
-
-#[test]
-fn embed_traps_on_a_token_beyond_the_table() {
-    let mut case = Case::new("embed", "embed_bf16", 80);
-    case.bf16s(&samples(4 * 8, 1));
-    case.words(&[4]);
-    case.room(16);
-    for value in [1, 8, 4, 0] {
-        case.scalar(value);
-    }
-    case.launch.block = [EMBED_THREADS, 1, 1];
-    let report = case.device.launch(&case.launch).unwrap();
-    assert!(report.has(ptxsim::FaultKind::Trap), "{report}");
-}
-
-/// Rows of an rmsnorm with a residual: what the residual becomes, and the output.
-fn rmsnorm(pass: u32, rows: &[usize], hidden: usize) -> (Vec<bf16>, Vec<bf16>) {
-    let mut case = Case::new("rmsnorm", "rmsnorm_bf16", pass);
-    let pick = |salt: u64| rows.iter().flat_map(|&r| samples(hidden, salt + r as u64)).collect();
-    let (input, residual): (Vec<_>, Vec<_>) = (pick(1_000), pick(2_000));
-    let gamma = samples(hidden, 7);
-    case.bf16s(&input);
-    let stream = case.bf16s(&residual);
-    case.bf16s(&gamma);
-    let out = case.room(2 * rows.len() * hidden);
-    for value in [rows.len() as u32, hidden as u32, 1e-5f32.to_bits(), 0] {
-        case.scalar(value);
-    }
-    case.launch.grid = [rows.len() as u32, 1, 1];
-    case.launch.block = [RMSNORM_THREADS, 1, 1];
-    case.launch.shared_bytes = 2 * hidden as u32;
-    let mut first = None;
-    for seed in 0..SEEDS {
-        let bytes: Vec<u8> = residual.iter().flat_map(|x| x.to_le_bytes()).collect();
-        case.device.copy_in(stream, &bytes).unwrap();
-        case.run(seed);
-        let n = rows.len() * hidden;
-        let got = (case.read(stream, n), case.read(out, n));
-        assert_eq!(first.get_or_insert(got.clone()), &got, "seed {seed}");
-    }
-    let (sum, got) = first.unwrap();
-    for r in 0..rows.len() {
-        let at = r * hidden..(r + 1) * hidden;
-        let h: Vec<f64> = sum[at.clone()].iter().map(|x| x.to_f64()).collect();
-        let mean = h.iter().map(|x| x * x).sum::<f64>() / hidden as f64;
-        for (i, x) in h.iter().enumerate() {
-            let plain = input[at.start + i].to_f64() + residual[at.start + i].to_f64();
-            near(sum[at.start + i], plain, "residual");
-            near(got[at.start + i], x / (mean + 1e-5).sqrt() * gamma[i].to_f64(), "norm");
-        }
-    }
-    (sum, got)
-}
-
-#[test]
-fn rmsnorm_gives_a_row_the_same_bits_wherever_it_stands() {
-    for hidden in [8, 264, 2056] {
-        let (sums, rows) = rmsnorm(80, &[3, 4, 5], hidden);
-        assert_eq!(rmsnorm(90, &[3, 4, 5], hidden), (sums.clone(), rows.clone()));
-        let (sum, row) = rmsnorm(80, &[5], hidden);
-        assert_eq!((sum, row), (sums[2 * hidden..].to_vec(), rows[2 * hidden..].to_vec()));
-    }
-}
-
-#[test]
-fn silu_mul_is_right() {
-    for pass in [80, 90] {
-        let (rows, n) = (3, 1040);
-        let mut case = Case::new("silu_mul", "silu_mul_bf16", pass);
-        let both = samples(rows * 2 * n, 5);
-        case.bf16s(&both);
-        let out = case.room(2 * rows * n);
-        case.scalar(rows as u32);
-        case.scalar(n as u32);
-        let slices = (n as u32).div_ceil(SILU_MUL_THREADS * BF16_VECTOR);
-        case.launch.grid = [rows as u32, slices, 1];
-        case.launch.block = [SILU_MUL_THREADS, 1, 1];
-        let mut first = None;
-        for seed in 0..SEEDS {
-            case.run(seed);
-            let got = case.read(out, rows * n);
-            assert_eq!(first.get_or_insert(got.clone()), &got);
-        }
-        let got = first.unwrap();
-        for r in 0..rows {
-            for i in 0..n {
-                let (gate, up) = (both[2 * r * n + i].to_f64(), both[2 * r * n + n + i].to_f64());
-                near(got[r * n + i], gate / (1.0 + (-gate).exp()) * up, "silu_mul");
-            }
-        }
-    }
 }
 
 /// Where an element of a (page, head) block is stored: the design's formula, written out again.

@@ -3,8 +3,15 @@
 //! the same bits whatever is beside a row, no finding under any schedule, no more traffic than
 //! the head of the kernel says.
 
+mod attention;
+mod attention_decode;
+mod attention_prefill;
 mod driver;
+mod embed;
 mod gather;
+mod rmsnorm;
+mod silu_mul;
+mod traffic;
 mod gemm;
 mod gemm_decode;
 mod gemm_prefill;

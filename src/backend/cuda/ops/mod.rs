@@ -1,6 +1,11 @@
-//! Launch code: one function an op. It takes addresses, checks shapes and alignment, chooses the
-//! variant and fills in the kernel's argument. It never allocates, waits or reads back, so that
-//! any of it may be captured in a graph.
+//! Launch code of the ops: checks shapes and addresses, chooses the kernel, fills its arguments and
+//! starts it. Nothing here allocates, waits or reads from the device, so that all of it can be
+//! recorded in a graph. What disagrees is a programmer's fault and panics with the values.
 
+pub mod activation;
+pub mod attention;
+mod check;
+pub mod embed;
 pub mod gather;
+pub mod norm;
 pub mod gemm;

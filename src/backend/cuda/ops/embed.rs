@@ -1,0 +1,162 @@
+//! Rows picked from a table, and the norm that the next product wants of them: the embedding, the
+//! norm of rows that no other op has just written, the rows whose logits are wanted.
+
+use super::check;
+use crate::backend::cuda::driver::DevicePtr;
+use crate::backend::cuda::kernels::{Kernels, Shape};
+use crate::backend::cuda::params::{BF16_VECTOR, EMBED_THREADS, EmbedParams, NORM_GROUP};
+use crate::error::Result;
+
+/// A norm that is finished by the product which reads it: `bf16(h * gamma)` and sums of squares of
+/// h. `H` is the width of a row, `G` is [`NORM_GROUP`].
+#[derive(Debug, Clone, Copy)]
+pub struct PreparedNorm {
+    /// Weight of the norm, bf16 `[H]`.
+    pub gamma: DevicePtr,
+    /// `bf16(h * gamma)`, bf16 `[rows, H]`, written whole.
+    pub scaled: DevicePtr,
+    /// Sums of the squares of neighbours, f32 `[rows, H / G]`, written whole.
+    pub squares: DevicePtr,
+}
+
+/// Operands of [`embed`].
+#[derive(Debug, Clone, Copy)]
+pub struct Embed {
+    /// Embedding table, bf16 `[vocab, hidden]`.
+    pub table: DevicePtr,
+    /// Token ids, u32 `[tokens]`. One at or above `vocab` stops the kernel: [`crate::error::Error::Device`]
+    /// of a later call.
+    pub token_ids: DevicePtr,
+    /// Hidden states, bf16 `[tokens, hidden]`, written whole.
+    pub out: DevicePtr,
+    /// The norm of the first layer. Without it, plain rows.
+    pub norm: Option<PreparedNorm>,
+    /// Rows of the output.
+    pub tokens: u32,
+    /// Elements in a row: a multiple of 8, with a norm of 16.
+    pub hidden: u32,
+    /// Rows of the table.
+    pub vocab: u32,
+}
+
+/// `out[i] = table[token_ids[i]]`, and the norm of out.
+///
+/// # Errors
+/// [`crate::error::Error::Device`] if the device fails.
+///
+/// # Panics
+/// If an address is null or not aligned to 16 bytes (token ids: 4), or `hidden` is no multiple.
+pub fn embed(kernels: &Kernels, op: &Embed) -> Result<()> {
+    check::words("token_ids", op.token_ids);
+    check::vectors("out", op.out);
+    let params = EmbedParams {
+        table: op.table,
+        token_ids: op.token_ids,
+        out: op.out,
+        tokens: op.tokens,
+        hidden: op.hidden,
+        vocab: op.vocab,
+        ..bytemuck::Zeroable::zeroed()
+    };
+    launch(kernels, &with_norm(params, op.norm))
+}
+
+/// Operands of [`prepare_norm`].
+#[derive(Debug, Clone, Copy)]
+pub struct PrepareNorm {
+    /// Hidden states h, bf16 `[rows, hidden]`.
+    pub input: DevicePtr,
+    /// What is written.
+    pub norm: PreparedNorm,
+    /// Rows.
+    pub rows: u32,
+    /// Elements in a row: a multiple of 16.
+    pub hidden: u32,
+}
+
+/// The norm of rows that are there already, as the product that reads them wants it.
+///
+/// # Errors
+/// [`crate::error::Error::Device`] if the device fails.
+///
+/// # Panics
+/// As [`embed`].
+pub fn prepare_norm(kernels: &Kernels, op: &PrepareNorm) -> Result<()> {
+    let params = EmbedParams {
+        table: op.input,
+        tokens: op.rows,
+        hidden: op.hidden,
+        vocab: op.rows,
+        ..bytemuck::Zeroable::zeroed()
+    };
+    launch(kernels, &with_norm(params, Some(op.norm)))
+}
+
+/// Operands of [`gather`].
+#[derive(Debug, Clone, Copy)]
+pub struct Gather {
+    /// Rows to pick from, bf16 `[input_rows, width]`.
+    pub input: DevicePtr,
+    /// Sums of squares that belong to them, f32 `[input_rows, width / NORM_GROUP]`, and where the
+    /// picked ones go. `None` where the rows are no prepared norm.
+    pub squares: Option<(DevicePtr, DevicePtr)>,
+    /// Which rows, u32 `[rows]`, each below `input_rows` or the kernel stops, as [`Embed`] says.
+    pub indices: DevicePtr,
+    /// Picked rows, bf16 `[rows, width]`, written whole. Not `input`.
+    pub out: DevicePtr,
+    /// Rows of the output.
+    pub rows: u32,
+    /// Elements in a row: a multiple of 8, with squares of 16.
+    pub width: u32,
+    /// Rows of the input.
+    pub input_rows: u32,
+}
+
+/// `out[i] = input[indices[i]]`, with the sums of squares that belong to the rows.
+///
+/// # Errors
+/// [`crate::error::Error::Device`] if the device fails.
+///
+/// # Panics
+/// As [`embed`].
+pub fn gather(kernels: &Kernels, op: &Gather) -> Result<()> {
+    check::words("indices", op.indices);
+    check::vectors("out", op.out);
+    let (table_squares, squares) = op.squares.unwrap_or((0, 0));
+    if op.squares.is_some() {
+        check::words("squares of the input", table_squares);
+        check::words("squares", squares);
+    }
+    let params = EmbedParams {
+        table: op.input,
+        token_ids: op.indices,
+        out: op.out,
+        table_squares,
+        squares,
+        tokens: op.rows,
+        hidden: op.width,
+        vocab: op.input_rows,
+        ..bytemuck::Zeroable::zeroed()
+    };
+    launch(kernels, &params)
+}
+
+fn with_norm(params: EmbedParams, norm: Option<PreparedNorm>) -> EmbedParams {
+    let Some(PreparedNorm { gamma, scaled, squares }) = norm else {
+        return params;
+    };
+    check::vectors("gamma", gamma);
+    check::vectors("scaled", scaled);
+    check::words("squares", squares);
+    EmbedParams { gamma, scaled, squares, ..params }
+}
+
+fn launch(kernels: &Kernels, params: &EmbedParams) -> Result<()> {
+    check::vectors("table", params.table);
+    let step = if params.squares == 0 { BF16_VECTOR } else { NORM_GROUP };
+    check::multiple("hidden", params.hidden, step);
+    let slices = params.hidden.div_ceil(EMBED_THREADS * BF16_VECTOR);
+    let grid = [params.tokens, slices, 1];
+    let shape = Shape { grid, block: EMBED_THREADS, shared_bytes: 0 };
+    kernels.launch("embed_bf16", shape, params)
+}
