@@ -25,16 +25,20 @@ struct RowTile {
     static_assert(PARTS % 8 == 0, "a row spans all banks");
     static_assert(THREADS % PARTS == 0 && ROWS % AT_ONCE == 0, "the copies come out even");
 
-    const uint16_t *source;  // this thread's part of its first row
+    const uint16_t *source;  // this thread's part of its first row, at column 0
     uint32_t k;
-    uint32_t row;        // this thread's first row in the tile
-    uint32_t part;       // its part of a row
-    uint32_t rows_left;  // rows of the matrix from the tile's first one on
+    uint32_t target;    // where that goes, from the start of the tile
+    int32_t rows_left;  // rows of the matrix from this thread's first one on
+    int32_t k_left;     // columns of the matrix from its part on
 
     __device__ __forceinline__ RowTile(const uint16_t *matrix, uint32_t rows, uint32_t k,
                                        uint32_t first_row, uint32_t thread)
-        : k(k), row(thread / PARTS), part(thread % PARTS), rows_left(rows - first_row) {
+        : k(k) {
+        const uint32_t row = thread / PARTS, part = thread % PARTS;
         source = matrix + (uint64_t)(first_row + row) * k + part * BF16_VECTOR;
+        target = place(row, part);
+        rows_left = (int32_t)(rows - first_row - row);
+        k_left = (int32_t)(k - part * BF16_VECTOR);
     }
 
     // Where a part of a row is, in bytes from the start of the tile.
@@ -42,35 +46,32 @@ struct RowTile {
         return row * ROW_BYTES + (part ^ row % 8) * 16;
     }
 
-    // The place of a part `ahead` parts after the one at `place`, if the first number of that one is
-    // less than the power of two that divides `ahead`: its bits are permuted one by one.
+    // The place of a part `ahead` parts after the one at `place`, if the number of that one is less
+    // than the largest power of two that divides `ahead`: the permutation works bit by bit.
     static __device__ __forceinline__ uint32_t ahead(uint32_t place, uint32_t parts) {
         return place ^ parts * 16;
     }
 
-    __device__ __forceinline__ uint32_t target(uint32_t tile, uint32_t copy) const {
-        return tile + place(row + copy * AT_ONCE, part);
-    }
-
-    __device__ __forceinline__ const uint16_t *from(uint32_t step, uint32_t copy) const {
-        return source + (uint64_t)(copy * AT_ONCE) * k + step * K;
-    }
-
-    __device__ __forceinline__ bool inside(uint32_t step, uint32_t copy) const {
-        return row + copy * AT_ONCE < rows_left && step * K + part * BF16_VECTOR < k;
+    // Where a copy goes, from the start of the tile.
+    __device__ __forceinline__ uint32_t copy_target(uint32_t copy) const {
+        static_assert(AT_ONCE % 8 == 0 || 8 % AT_ONCE == 0, "rows advance within the permutation");
+        return (target ^ copy * AT_ONCE % 8 * 16) + copy * AT_ONCE * ROW_BYTES;
     }
 
     // Starts the copies of columns `step * K` and on. `STREAMED`: nobody will read them again.
     template <bool STREAMED>
     __device__ __forceinline__ void copy(uint32_t tile, uint32_t step) const {
+        const uint16_t *from = source + step * K;
+        const bool inside = (int32_t)(step * K) < k_left;
 #pragma unroll
         for (uint32_t i = 0; i < COPIES; i++) {
-            const uint32_t bytes = inside(step, i) ? 16 : 0;
+            const uint32_t bytes = inside && (int32_t)(i * AT_ONCE) < rows_left ? 16 : 0;
             if (STREAMED) {
-                ptx::cp_async_16_evict_first(target(tile, i), from(step, i), bytes);
+                ptx::cp_async_16_evict_first(tile + copy_target(i), from, bytes);
             } else {
-                ptx::cp_async_16(target(tile, i), from(step, i), bytes);
+                ptx::cp_async_16(tile + copy_target(i), from, bytes);
             }
+            from += AT_ONCE * k;
         }
     }
 
@@ -81,19 +82,22 @@ struct RowTile {
         uint4 v[STEPS][COPIES];
 #pragma unroll
         for (uint32_t s = 0; s < STEPS; s++) {
+            const uint16_t *from = source + (step + s) * K;
+            const bool inside = step + s < last && (int32_t)((step + s) * K) < k_left;
 #pragma unroll
             for (uint32_t i = 0; i < COPIES; i++) {
                 v[s][i] = make_uint4(0, 0, 0, 0);
-                if (step + s < last && inside(step + s, i)) {
-                    v[s][i] = *reinterpret_cast<const uint4 *>(from(step + s, i));
+                if (inside && (int32_t)(i * AT_ONCE) < rows_left) {
+                    v[s][i] = *reinterpret_cast<const uint4 *>(from);
                 }
+                from += AT_ONCE * k;
             }
         }
 #pragma unroll
         for (uint32_t s = 0; s < STEPS; s++) {
 #pragma unroll
             for (uint32_t i = 0; i < COPIES; i++) {
-                ptx::st_shared_v4_u32(target(tile + s * distance, i), v[s][i]);
+                ptx::st_shared_v4_u32(tile + s * distance + copy_target(i), v[s][i]);
             }
         }
     }

@@ -6,7 +6,7 @@ use half::bf16;
 use ridgepoint::backend::Phase;
 use ridgepoint::backend::cuda::memory::Buffer;
 use ridgepoint::backend::cuda::ops::gemm::{
-    Gemm, InputNorm, Output, Weight, arrivals_count, gemm, partials_bytes,
+    Gemm, InputNorm, Output, Weight, arrivals_count, gemm, gemm_in_tiles, partials_bytes,
 };
 
 const EPSILON: f32 = 1e-5;
@@ -50,6 +50,8 @@ pub struct Ready<'a> {
     case: Case,
     rows: Vec<usize>,
     op: Gemm,
+    /// The width of a tile, if not what the launch code chooses.
+    tile: Option<u32>,
     stream: Buffer,
     next_squares: Buffer,
     out: Buffer,
@@ -137,12 +139,31 @@ impl Case {
         };
         let operands = vec![x, weight, squares, bias, gamma, partials];
         let (case, rows) = (*self, rows.to_vec());
-        Ready { rig, case, rows, op, stream, next_squares, out, arrivals, _operands: operands }
+        let tile = None;
+        Ready {
+            rig,
+            case,
+            rows,
+            op,
+            tile,
+            stream,
+            next_squares,
+            out,
+            arrivals,
+            _operands: operands,
+        }
     }
 
     /// Runs it under one schedule.
     pub fn run(&self, rig: &Rig, rows: &[usize]) -> Written {
         self.ready(rig, rows).run(0)
+    }
+
+    /// The same in tiles of a given width.
+    pub fn run_in_tiles(&self, rig: &Rig, rows: &[usize], tile: u32) -> Written {
+        let mut ready = self.ready(rig, rows);
+        ready.tile = Some(tile);
+        ready.run(0)
     }
 
     /// Holds a result against the product in f64. What the kernel rounds to bf16 may be at most a
@@ -213,7 +234,11 @@ impl Ready<'_> {
         for buffer in [&self.out, &self.next_squares] {
             self.rig.driver().fill(buffer.ptr(), 0xff, buffer.bytes()).unwrap();
         }
-        gemm(&self.rig.kernels, &self.op).unwrap_or_else(|e| panic!("{case:?}, {m} rows: {e}"));
+        let launched = match self.tile {
+            None => gemm(&self.rig.kernels, &self.op),
+            Some(tile) => gemm_in_tiles(&self.rig.kernels, &self.op, tile),
+        };
+        launched.unwrap_or_else(|e| panic!("{case:?}, {m} rows: {e}"));
         let arrivals = self.arrivals.read::<u32>((self.arrivals.bytes() / 4) as usize).unwrap();
         assert!(arrivals.iter().all(|n| *n == 0), "counters are not 0 again: {arrivals:?}");
         let count = m * case.width();

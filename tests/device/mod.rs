@@ -15,6 +15,7 @@ mod rmsnorm;
 mod rope_append;
 mod silu_mul;
 mod traffic;
+mod gemm_prefill;
 
 use half::bf16;
 use ptxsim::Counters;

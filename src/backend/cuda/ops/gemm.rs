@@ -5,7 +5,8 @@ use crate::backend::cuda::driver::DevicePtr;
 use crate::backend::cuda::kernels::{Kernels, Shape};
 use crate::backend::cuda::params::{
     GEMM_DECODE_BF16_K, GEMM_DECODE_BF16_STAGES, GEMM_DECODE_FEATURES, GEMM_DECODE_WARPS,
-    GEMM_OUT_F32, GEMM_SWIGLU, GemmParams, NORM_GROUP,
+    GEMM_OUT_F32, GEMM_PREFILL_FEATURES, GEMM_PREFILL_K, GEMM_PREFILL_STAGES, GEMM_PREFILL_THREADS,
+    GEMM_SWIGLU, GemmParams, NORM_GROUP,
 };
 use crate::error::Result;
 
@@ -15,12 +16,9 @@ const WARP: u32 = 32;
 const BF16: u32 = 2;
 /// What K is a multiple of: the depth of one product of matrices in a tensor core.
 const K_STEP: u32 = 16;
-/// The most tokens of a tile of `gemm_decode`; more rows take several tiles.
-const DECODE_COLUMNS_MAX: u32 = 32;
-/// The blocks of `gemm_decode` that an H100 or H200 holds at once: two on each of its 132
-/// multiprocessors. A constant and not a property of the device, because the order of sums
-/// follows from it.
-const DECODE_BLOCKS: u32 = 264;
+/// Multiprocessors of an H100 or H200. A constant and not a property of the device, because the
+/// order of sums in `gemm_decode` follows from it.
+const MULTIPROCESSORS: u32 = 132;
 /// The least columns of W that are worth a block of their own.
 const DECODE_SPLIT_K: u32 = 512;
 
@@ -96,7 +94,8 @@ pub struct Gemm {
 /// the memory of a large GPU busy. W alone decides, since the order of sums follows from it.
 pub fn decode_splits(n: usize, k: usize) -> u32 {
     let tiles = (n as u32).div_ceil(GEMM_DECODE_FEATURES).max(1);
-    (DECODE_BLOCKS / tiles).min(k as u32 / DECODE_SPLIT_K).max(1)
+    // Two blocks fit on a multiprocessor.
+    (2 * MULTIPROCESSORS / tiles).min(k as u32 / DECODE_SPLIT_K).max(1)
 }
 
 /// Scratch memory that a product of the decode family with `rows` rows needs.
@@ -109,13 +108,24 @@ pub fn partials_bytes(n: usize, k: usize, rows: usize) -> u64 {
 /// Counters that a product of the decode family with `rows` rows needs.
 pub fn arrivals_count(n: usize, k: usize, rows: usize) -> usize {
     let tiles = n.div_ceil(GEMM_DECODE_FEATURES as usize);
-    let columns = decode_columns(rows as u32) as usize;
-    if decode_splits(n, k) == 1 { 0 } else { tiles * rows.div_ceil(columns) }
+    let row_tiles = rows.div_ceil(decode_tile(rows) as usize);
+    if decode_splits(n, k) == 1 { 0 } else { tiles * row_tiles }
 }
 
-/// Tokens of a tile of `gemm_decode`.
-fn decode_columns(rows: u32) -> u32 {
-    rows.next_power_of_two().clamp(8, DECODE_COLUMNS_MAX)
+/// Tokens of a tile of `gemm_decode`: 8, 16 or 32.
+fn decode_tile(rows: usize) -> u32 {
+    (rows as u32).next_power_of_two().clamp(8, 32)
+}
+
+/// Tokens of a tile of `gemm_prefill`: 128, 64 or 32, the widest that is half full and leaves no
+/// multiprocessor of a large GPU idle.
+fn prefill_tile(n: usize, rows: usize) -> u32 {
+    let (n, rows) = (n as u32, rows as u32);
+    let fills = |tile: &u32| {
+        let blocks = n.div_ceil(GEMM_PREFILL_FEATURES) * rows.div_ceil(*tile);
+        rows > tile / 2 && blocks >= MULTIPROCESSORS
+    };
+    [128, 64].into_iter().find(fills).unwrap_or(32)
 }
 
 /// Launches it.
@@ -126,10 +136,26 @@ fn decode_columns(rows: u32) -> u32 {
 /// # Panics
 /// If a shape or an address is not what the fields of [`Gemm`] ask for.
 pub fn gemm(kernels: &Kernels, op: &Gemm) -> Result<()> {
+    let tile = match op.phase {
+        Phase::Decode => decode_tile(op.rows),
+        Phase::Prefill => prefill_tile(op.n, op.rows),
+    };
+    gemm_in_tiles(kernels, op, tile)
+}
+
+/// Launches it with tiles of so many tokens: 8, 16 or 32 in the decode family, 32, 64 or 128 in the
+/// prefill family. The width changes no bit of the result, only the time.
+///
+/// # Errors
+/// As [`gemm`].
+///
+/// # Panics
+/// As [`gemm`], or if there is no such width.
+pub fn gemm_in_tiles(kernels: &Kernels, op: &Gemm, tile: u32) -> Result<()> {
     check(op);
     match op.phase {
-        Phase::Decode => decode(kernels, op),
-        Phase::Prefill => panic!("no kernel"),
+        Phase::Decode => decode(kernels, op, tile),
+        Phase::Prefill => prefill(kernels, op, tile),
     }
 }
 
@@ -184,25 +210,42 @@ fn params(op: &Gemm, splits: u32) -> GemmParams {
     }
 }
 
-fn decode(kernels: &Kernels, op: &Gemm) -> Result<()> {
-    let columns = decode_columns(op.rows as u32);
+fn decode(kernels: &Kernels, op: &Gemm, tile: u32) -> Result<()> {
     let splits = decode_splits(op.n, op.k);
     assert!(splits == 1 || (op.partials != 0 && op.arrivals != 0), "no scratch memory: {op:?}");
-    let weights = GEMM_DECODE_FEATURES * GEMM_DECODE_BF16_K * BF16;
-    let tokens = columns * GEMM_DECODE_BF16_K * BF16;
+    let stage = (GEMM_DECODE_FEATURES + tile) * GEMM_DECODE_BF16_K * BF16;
     let shape = Shape {
         grid: [
-            (op.rows as u32).div_ceil(columns),
+            (op.rows as u32).div_ceil(tile),
             (op.n as u32).div_ceil(GEMM_DECODE_FEATURES),
             splits,
         ],
         block: GEMM_DECODE_WARPS * WARP,
-        shared_bytes: GEMM_DECODE_WARPS * GEMM_DECODE_BF16_STAGES * (weights + tokens),
+        shared_bytes: GEMM_DECODE_WARPS * GEMM_DECODE_BF16_STAGES * stage,
     };
-    let symbol = match columns {
+    let symbol = match tile {
         8 => "gemm_decode_bf16_bf16_m8",
         16 => "gemm_decode_bf16_bf16_m16",
-        _ => "gemm_decode_bf16_bf16_m32",
+        32 => "gemm_decode_bf16_bf16_m32",
+        _ => panic!("tiles of {tile} tokens"),
     };
     kernels.launch(symbol, shape, &params(op, splits))
+}
+
+fn prefill(kernels: &Kernels, op: &Gemm, tile: u32) -> Result<()> {
+    let token_tiles = (op.rows as u32).div_ceil(tile);
+    let feature_tiles = (op.n as u32).div_ceil(GEMM_PREFILL_FEATURES);
+    let stage = (GEMM_PREFILL_FEATURES + tile) * GEMM_PREFILL_K * BF16;
+    let shape = Shape {
+        grid: [token_tiles * feature_tiles, 1, 1],
+        block: GEMM_PREFILL_THREADS,
+        shared_bytes: GEMM_PREFILL_STAGES * stage,
+    };
+    let symbol = match tile {
+        32 => "gemm_prefill_bf16_bf16_m32",
+        64 => "gemm_prefill_bf16_bf16_m64",
+        128 => "gemm_prefill_bf16_bf16_m128",
+        _ => panic!("tiles of {tile} tokens"),
+    };
+    kernels.launch(symbol, shape, &params(op, 1))
 }
