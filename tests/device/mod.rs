@@ -6,6 +6,7 @@
 mod driver;
 mod embed;
 mod rmsnorm;
+mod sample;
 mod silu_mul;
 mod traffic;
 

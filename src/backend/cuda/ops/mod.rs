@@ -6,3 +6,5 @@ pub mod activation;
 mod check;
 pub mod embed;
 pub mod norm;
+pub mod sample;
+pub mod selection;
