@@ -11,11 +11,12 @@ mod embed;
 mod gather;
 mod gemm;
 mod gemm_decode;
+mod gemm_prefill;
 mod rmsnorm;
 mod rope_append;
+mod sample;
 mod silu_mul;
 mod traffic;
-mod gemm_prefill;
 
 use half::bf16;
 use ptxsim::Counters;

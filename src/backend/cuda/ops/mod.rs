@@ -10,3 +10,5 @@ pub mod gather;
 pub mod gemm;
 pub mod norm;
 pub mod rope;
+pub mod sample;
+pub mod selection;
