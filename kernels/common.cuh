@@ -10,10 +10,6 @@
 // constant bank rather than copied to the stack. What follows is the thread count that the host
 // launches with and, where registers decide it, the blocks that a multiprocessor must hold.
 #define KERNEL(symbol, Params, ...)                           \
-// constant bank rather than copied to the stack. The thread count is what the host launches with;
-// after it may stand how many blocks of them an SM shall hold, where shared memory admits so few
-// that the compiler had better use the registers.
-#define KERNEL(symbol, Params, ...) \
     extern "C" __global__ void __launch_bounds__(__VA_ARGS__) \
         symbol(const __grid_constant__ Params p)
 
