@@ -260,8 +260,8 @@ __device__ __forceinline__ void add_residual(const GemmParams &p, uint32_t row, 
     if (inside && feature % NORM_GROUP == 0) p.next_squares[at / NORM_GROUP] = squares;
 }
 
-// Finishes and stores a part. `inverse_rms` is where input_rms has put that of the row. All lanes of
-// the warp take part, also those whose row or features do not exist.
+// Finishes and stores a part. `inverse_rms` is where input_rms has put that of the row. All lanes
+// of the warp take part, also those whose row or features do not exist.
 __device__ __forceinline__ void epilogue(const GemmParams &p, uint32_t row, uint32_t feature,
                                          const float &inverse_rms, Part &part) {
     const bool inside = row < p.rows && feature < p.n;

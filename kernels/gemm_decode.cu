@@ -170,7 +170,7 @@ __device__ __forceinline__ void gemm_decode(const GemmParams &p) {
     constexpr uint32_t THREADS = GEMM_DECODE_WARPS * WARP;
     constexpr uint32_t PARTS = COLUMNS * GEMM_DECODE_FEATURES / 8;
     using Tile = SumTile<GEMM_DECODE_FEATURES>;
-    static_assert(COLUMNS * Tile::TOKEN_BYTES <= Ring<Slice>::BYTES, "sums take the place of stages");
+    static_assert(COLUMNS * Tile::TOKEN_BYTES <= Ring<Slice>::BYTES, "sums take stages' place");
     extern __shared__ uint4 storage[];
     __shared__ float inverse_rms[COLUMNS];
 

@@ -39,7 +39,7 @@ static const uint32_t NORM_GROUP = 16;
 /// `ceil(hidden / (EMBED_THREADS * BF16_VECTOR))` blocks along y and the tokens lie along x.
 static const uint32_t EMBED_THREADS = 128;
 
-/// Threads in a block of `gather`. One thread copies a vector and one sum of squares, so a row takes
+/// Threads in a block of `gather`. One thread copies a vector and a sum of squares, so a row takes
 /// `ceil(width / (GATHER_THREADS * BF16_VECTOR))` blocks along y and the rows lie along x.
 static const uint32_t GATHER_THREADS = 128;
 
@@ -406,8 +406,8 @@ typedef struct GemmParams {
     /// bf16 `[rows, n]`; `[rows, n / 2]` with `GEMM_SWIGLU`; with `residual` bf16 of the new h
     /// times `next_gamma`; f32 `[rows, n]` with `GEMM_OUT_F32`. Written whole.
     DEVICE_PTR(uint8_t) out;
-    /// Sums of the blocks that share a tile, f32 `[splits, rows, n]` with n rounded up to a multiple
-    /// of `GEMM_DECODE_FEATURES`; null where `splits` is 1.
+    /// Sums of the blocks that share a tile, f32 `[splits, rows, n]`, n rounded up to a multiple of
+    /// `GEMM_DECODE_FEATURES`; null where `splits` is 1.
     DEVICE_PTR(float) partials;
     /// One counter a tile, zero before and after; null where `splits` is 1.
     DEVICE_PTR(uint32_t) arrivals;

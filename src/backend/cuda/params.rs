@@ -2,6 +2,7 @@
 //! kernels/params.h, where to change them.
 //!
 //! Header: c66c8702ba806dcf11c9a87e1bf054b3
+//! Header: 23f38659ae5158294cecca52da93ebb8
 
 /// Tokens in one page of the KV cache.
 pub const KV_PAGE_TOKENS: u32 = 64;
@@ -18,7 +19,7 @@ pub const NORM_GROUP: u32 = 16;
 /// Threads in a block of `embed`. One thread copies one vector, so a row takes
 /// `ceil(hidden / (EMBED_THREADS * BF16_VECTOR))` blocks along y and the tokens lie along x.
 pub const EMBED_THREADS: u32 = 128;
-/// Threads in a block of `gather`. One thread copies a vector and one sum of squares, so a row takes
+/// Threads in a block of `gather`. One thread copies a vector and a sum of squares, so a row takes
 /// `ceil(width / (GATHER_THREADS * BF16_VECTOR))` blocks along y and the rows lie along x.
 pub const GATHER_THREADS: u32 = 128;
 /// Threads in a block of `rmsnorm`, which takes one row. Part of the order in which squares are
@@ -589,8 +590,8 @@ pub struct GemmParams {
     /// bf16 `[rows, n]`; `[rows, n / 2]` with `GEMM_SWIGLU`; with `residual` bf16 of the new h
     /// times `next_gamma`; f32 `[rows, n]` with `GEMM_OUT_F32`. Written whole.
     pub out: u64,
-    /// Sums of the blocks that share a tile, f32 `[splits, rows, n]` with n rounded up to a multiple
-    /// of `GEMM_DECODE_FEATURES`; null where `splits` is 1.
+    /// Sums of the blocks that share a tile, f32 `[splits, rows, n]`, n rounded up to a multiple of
+    /// `GEMM_DECODE_FEATURES`; null where `splits` is 1.
     pub partials: u64,
     /// One counter a tile, zero before and after; null where `splits` is 1.
     pub arrivals: u64,
