@@ -1,8 +1,7 @@
 //! Launch arguments and constants that host and kernels share. Made by `make params` from
 //! kernels/params.h, where to change them.
 //!
-//! Header: 45f023bd3d93f3155cee063511dd4748
-//! Header: e28de88d368513c80f25ee9f22310c7f
+//! Header: 9bdd46fe7461bc26dd2200517b9f1475
 
 /// Tokens in one page of the KV cache.
 pub const KV_PAGE_TOKENS: u32 = 64;
