@@ -417,6 +417,8 @@ __device__ __forceinline__ void attention_decode_block(const AttentionDecodePara
             unit = Unit{p.items[i / p.kv_heads], i % p.kv_heads, p.q_heads / p.kv_heads, p.window};
         }
         __syncthreads();
+        // More columns than the launch was chosen for would be left out in silence.
+        if (unit.item.columns > Decode<D, M>::COLUMNS) ptx::trap();
         if (!chunks_of(unit.span()).holds(unit.item.chunk)) continue;
         PageSums<D, M> sums;
         attend_page<D, M>(sums, p, unit, ptx::shared_address(storage));

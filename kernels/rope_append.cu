@@ -18,7 +18,8 @@
 // Grid: x = tokens, y = groups of heads. D / 4 lanes take a head and four dimensions each, two
 // neighbours and their two partners, so every access of a warp is to whole 32-byte sectors.
 //
-// Held by tests/device/rope_append.rs (numbers, bits, races, traffic) and tests/kernels.rs (the build).
+// Held by tests/device/rope_append.rs (numbers, bits, races, traffic) and tests/kernels.rs (the
+// build).
 
 #include "common.cuh"
 #include "dtype.cuh"

@@ -1,6 +1,6 @@
 //! `attention_decode`: numbers, bits, what it reads and what it leaves behind.
 
-use super::attention::{Sequence, Unseen, World, assert_near, first_seen};
+use super::attention::{Ready, Sequence, Unseen, World, assert_near, first_seen};
 use super::traffic::Budget;
 use super::{Rig, rigs};
 use half::bf16;
@@ -10,13 +10,14 @@ use ridgepoint::backend::cuda::ops::attention::{
     AttentionDecode, DecodeCapacity, SequenceRows, attention_decode, plan_decode,
 };
 use ridgepoint::backend::cuda::params::KV_NO_SLOT;
+use std::rc::Rc;
 
 const ALL: Option<u32> = None;
 
 /// Buffers of a launch beside those of the batch.
 struct Scratch {
     plan: Buffer,
-    out: Buffer,
+    out: Rc<Buffer>,
     partials: Buffer,
     arrivals: Buffer,
     capacity: DecodeCapacity,
@@ -28,7 +29,7 @@ impl Scratch {
         let arrivals = capacity.arrivals_bytes(heads);
         Scratch {
             plan: rig.room::<u8>(capacity.plan_bytes(heads) as usize),
-            out: rig.poisoned::<bf16>(capacity.rows as usize * width),
+            out: Rc::new(rig.poisoned::<bf16>(capacity.rows as usize * width)),
             partials: rig.room::<u8>(capacity.partials_bytes(heads) as usize),
             arrivals: Buffer::zeroed(rig.driver(), arrivals).unwrap(),
             capacity,
@@ -68,6 +69,15 @@ impl Scratch {
             blocks,
         }
     }
+}
+
+/// A batch by the decode family.
+pub fn ready<'a>(rig: &'a Rig, world: &'a World) -> Ready<'a> {
+    let scratch = Scratch::of(rig, world);
+    scratch.plan(world);
+    let out = scratch.out.clone();
+    let launch = move || attention_decode(&rig.kernels, &scratch.op(world, 6)).unwrap();
+    Ready { launch: Box::new(launch), out }
 }
 
 /// Runs a batch and gives the rows of each sequence. Whatever it is, the counters are zero after.

@@ -1,6 +1,6 @@
 //! `attention_prefill`: numbers, bits and what it reads.
 
-use super::attention::{Sequence, Unseen, World, assert_near, first_seen};
+use super::attention::{Ready, Sequence, Unseen, World, assert_near, first_seen};
 use super::traffic::Budget;
 use super::{Rig, rigs};
 use half::bf16;
@@ -10,18 +10,19 @@ use ridgepoint::backend::cuda::ops::attention::{
     prefill_tiles_max,
 };
 use ridgepoint::backend::cuda::params::AttentionTile;
+use std::rc::Rc;
 
 const ALL: Option<u32> = None;
 
-/// Runs a batch in tiles of so many rows and gives the rows of each sequence.
-fn run(rig: &Rig, world: &World, tile_rows: u32) -> Vec<Vec<Vec<u16>>> {
+/// A batch by the prefill family, in tiles of so many rows.
+pub fn ready<'a>(rig: &'a Rig, world: &'a World, tile_rows: u32) -> Ready<'a> {
     let heads = world.heads;
     let mut tiles: Vec<AttentionTile> = Vec::new();
     plan_prefill(&world.sequences, tile_rows, &mut tiles);
     let most = prefill_tiles_max(world.rows as u32, world.sequences.len() as u32);
     assert!(tiles.len() as u32 <= most, "{} tiles, room for {most}", tiles.len());
     let plan = rig.upload(&tiles);
-    let out = rig.poisoned::<bf16>(world.rows * heads.query * heads.dim);
+    let out = Rc::new(rig.poisoned::<bf16>(world.rows * heads.query * heads.dim));
     let op = AttentionPrefill {
         q: world.q.ptr(),
         k_pages: world.k_pages.ptr(),
@@ -35,8 +36,18 @@ fn run(rig: &Rig, world: &World, tile_rows: u32) -> Vec<Vec<Vec<u16>>> {
         table_stride: world.table_stride,
         window: world.window,
     };
-    attention_prefill(&rig.kernels, &op).unwrap();
-    world.read(&out)
+    let launch = move || {
+        let op = AttentionPrefill { tiles: plan.ptr(), ..op };
+        attention_prefill(&rig.kernels, &op).unwrap();
+    };
+    Ready { launch: Box::new(launch), out }
+}
+
+/// Runs a batch and gives the rows of each sequence.
+fn run(rig: &Rig, world: &World, tile_rows: u32) -> Vec<Vec<Vec<u16>>> {
+    let ready = ready(rig, world, tile_rows);
+    (ready.launch)();
+    world.read(&ready.out)
 }
 
 fn heads(group: usize, kv: usize, dim: usize) -> Heads {

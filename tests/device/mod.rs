@@ -4,6 +4,7 @@
 //! the head of the kernel says.
 
 mod attention;
+mod attention_chain;
 mod attention_decode;
 mod attention_prefill;
 mod driver;

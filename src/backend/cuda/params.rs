@@ -3,6 +3,7 @@
 //!
 //! Header: c66c8702ba806dcf11c9a87e1bf054b3
 //! Header: 23f38659ae5158294cecca52da93ebb8
+//! Header: 9bdd46fe7461bc26dd2200517b9f1475
 
 /// Tokens in one page of the KV cache.
 pub const KV_PAGE_TOKENS: u32 = 64;

@@ -1,8 +1,8 @@
 //! Attention of both families, and the plans of work that it reads on the device.
 //!
 //! The host plans once a step, for all layers: which chunks of which sequences there are
-//! ([`plan_decode`]), or which tiles of rows ([`plan_prefill`]). Plans are plain data for the device
-//! and go there together with the block tables. A decode launch is the same for every step of the
+//! ([`plan_decode`]), or which tiles of rows ([`plan_prefill`]). Plans are plain data that go to
+//! the device together with the block tables. A decode launch is the same for every step of the
 //! same capacity, whatever its plan says, so that one recorded graph serves all of them.
 
 use super::check;

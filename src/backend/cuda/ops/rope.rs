@@ -70,7 +70,7 @@ pub fn rope_append(kernels: &Kernels, op: &RopeAppend) -> Result<()> {
     ];
     vectors.iter().for_each(|(what, at)| check::vectors(what, *at));
     op.bias.iter().for_each(|at| check::vectors("bias", *at));
-    for norm in &op.norm {
+    if let Some(norm) = &op.norm {
         check::vectors("q_gamma", norm.q_gamma);
         check::vectors("k_gamma", norm.k_gamma);
     }
