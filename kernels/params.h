@@ -291,22 +291,29 @@ typedef struct SampleAdjustment {
     float bias;
 } SampleAdjustment;
 
-/// What the blocks of a row tell each other. All 0 before the first launch and after each.
+/// What the scan of a row has found, for the choice that follows.
+typedef struct SelectionScan {
+    /// First key of the order.
+    uint64_t top;
+    /// Least value of a candidate, as an ordered integer.
+    uint32_t bound;
+    /// Keeps the size a multiple of 8 without implicit padding. Zero.
+    uint32_t reserved;
+} SelectionScan;
+
+/// What the blocks of a row tell each other. All 0 before the first launch, and but for `scan`
+/// after each.
 typedef struct SelectionState {
     /// Largest key of a scan that is under way.
     uint64_t best;
     /// Sum of weights of a choice that is under way.
     uint64_t mass;
-    /// First key of the order, from the scan to the choice.
-    uint64_t top;
-    /// Least value of a candidate, as an ordered integer, from the scan to the choice.
-    uint32_t bound;
     /// Candidates listed so far.
     uint32_t candidates;
     /// Blocks that have arrived.
     uint32_t arrivals;
-    /// Keeps the size a multiple of 8 without implicit padding. Zero.
-    uint32_t reserved;
+    /// From the scan to the choice.
+    SelectionScan scan;
 } SelectionState;
 
 /// Arguments of `sample_scan` and `sample_choose`: draws one token from each row of logits.

@@ -35,26 +35,43 @@ using namespace selection;
 // Finite logits are brought within this on both sides, 2^100.
 constexpr float LOGIT_MAX = 0x1p100f;
 
+// What every thread looks at often, in shared memory.
+struct Shared {
+    SampleRowParams params;
+    SelectionScan scan;
+};
+
 // What the blocks of one row have in common.
 struct Row {
     const SampleRowParams &params;
+    const SelectionScan &found;  // by an earlier launch
     SelectionState &state;
     const float *logits;
     uint32_t first_tile, end_tile;
 
-    // All threads, which share `params`.
-    __device__ __forceinline__ Row(const SampleParams &p, SampleRowParams &params)
-        : params(params),
+    // All threads: they fill `shared` together.
+    __device__ __forceinline__ Row(const SampleParams &p, Shared &shared)
+        : params(shared.params),
+          found(shared.scan),
           state(p.states[blockIdx.y]),
           logits(p.logits + (uint64_t)blockIdx.y * p.stride),
           first_tile(blockIdx.x * p.tiles_per_block),
           end_tile(min(first_tile + p.tiles_per_block,
                        (p.vocab + SAMPLE_TILE - 1) / SAMPLE_TILE)) {
-        constexpr uint32_t WORDS = sizeof(SampleRowParams) / 4;
-        const auto *from = reinterpret_cast<const uint32_t *>(p.rows + blockIdx.y);
-        auto *to = reinterpret_cast<uint32_t *>(&params);
-        if (threadIdx.x < WORDS) to[threadIdx.x] = from[threadIdx.x];
+        copy_words(shared.params, p.rows[blockIdx.y], 0);
+        copy_words(shared.scan, state.scan, THREADS / 2);
         __syncthreads();
+    }
+
+    // Word by word, beginning with one thread.
+    template <typename T>
+    static __device__ __forceinline__ void copy_words(T &to, const T &from, uint32_t first) {
+        static_assert(sizeof(T) / 4 <= THREADS / 2, "half the threads take a word each");
+        const uint32_t word = threadIdx.x - first;
+        if (word < sizeof(T) / 4) {
+            reinterpret_cast<uint32_t *>(&to)[word] =
+                reinterpret_cast<const uint32_t *>(&from)[word];
+        }
     }
 };
 
@@ -180,11 +197,16 @@ __device__ __forceinline__ uint64_t scan_tiles(const SampleParams &p, const Row 
     return best;
 }
 
-// What is wrong with a row of this best key, or SAMPLE_OK.
+// Whether a row of this best key has no value to draw.
+__device__ __forceinline__ bool is_fault(uint64_t best) {
+    const uint32_t value = (uint32_t)(best >> 32);
+    return value == sampling::ORDERED_FAULT || value == sampling::ORDERED_MINUS_INFINITY;
+}
+
 __device__ __forceinline__ uint32_t status_of(uint64_t best, const float *logits) {
-    const uint32_t value = (uint32_t)(best >> 32), token = sampling::key_id(best);
-    if (value == sampling::ORDERED_MINUS_INFINITY) return SAMPLE_NO_TOKEN;
-    if (value != sampling::ORDERED_FAULT) return SAMPLE_OK;
+    if (!is_fault(best)) return SAMPLE_OK;
+    if (best >> 32 == sampling::ORDERED_MINUS_INFINITY) return SAMPLE_NO_TOKEN;
+    const uint32_t token = sampling::key_id(best);
     return token | (logits[token] == sampling::INFINITE ? SAMPLE_INFINITY : SAMPLE_NAN);
 }
 
@@ -231,18 +253,18 @@ __device__ __forceinline__ uint32_t bound_of(const SampleRowParams &r, uint32_t 
 
 __device__ __forceinline__ void scan(const SampleParams &p) {
     __shared__ Histogram histogram;
-    __shared__ SampleRowParams params;
+    __shared__ Shared shared;
     ptx::griddepcontrol_launch_dependents();
     ptx::griddepcontrol_wait();
-    const Row row(p, params);
-    if (params.flags & SAMPLE_SKIP) {
+    const Row row(p, shared);
+    if (row.params.flags & SAMPLE_SKIP) {
         if (blockIdx.x == 0 && threadIdx.x == 0) {
             p.tokens[blockIdx.y] = 0;
             p.status[blockIdx.y] = SAMPLE_OK;
         }
         return;
     }
-    const bool filter = params.flags & SAMPLE_FILTER;
+    const bool filter = row.params.flags & SAMPLE_FILTER;
     uint32_t *const bin = p.bins + blockIdx.y * SAMPLE_BINS + threadIdx.x;
     histogram.keys[threadIdx.x] = 0;
     __syncthreads();
@@ -253,18 +275,17 @@ __device__ __forceinline__ void scan(const SampleParams &p) {
     if (!last_to_arrive(&row.state.arrivals)) return;
 
     const uint64_t best = row.state.best;
+    const uint32_t status = status_of(best, row.logits);
     uint32_t bound = 0;
     if (filter) {
         const uint32_t count = *bin;
         *bin = 0;
-        bound = bound_of(params, count, sampling::key_value(best), histogram);
+        bound = bound_of(row.params, count, sampling::key_value(best), histogram);
     }
     __syncthreads();  // every thread has read the state
     if (threadIdx.x != 0) return;
-    const uint32_t status = status_of(best, row.logits);
     row.state.best = 0;
-    row.state.top = best;
-    row.state.bound = bound;
+    row.state.scan = SelectionScan{best, bound, 0};
     p.status[blockIdx.y] = status;
     if (!filter || status != SAMPLE_OK) {
         p.tokens[blockIdx.y] = status == SAMPLE_OK ? sampling::key_id(best) : 0;
@@ -276,7 +297,7 @@ __device__ __forceinline__ void scan(const SampleParams &p) {
 __device__ __forceinline__ uint64_t choose_tiles(const SampleParams &p, const Row &row,
                                                  float most) {
     uint64_t *list = p.candidates + (uint64_t)blockIdx.y * p.vocab;
-    const uint32_t bound = row.state.bound;
+    const uint32_t bound = row.found.bound;
     const bool weighs = row.params.top_k == 0 && !(row.params.top_p >> SAMPLE_TOP_P_BITS);
     uint64_t mass = 0, fault = 0;
     for (uint32_t tile = row.first_tile; tile < row.end_tile; tile++) {
@@ -303,7 +324,7 @@ __device__ __forceinline__ uint64_t choose_tiles(const SampleParams &p, const Ro
 __device__ __forceinline__ uint64_t last_key(const Row &row, const uint64_t *keys, float most,
                                              Histogram &histogram) {
     const uint32_t length = row.state.candidates, top_k = row.params.top_k;
-    const uint64_t top = row.state.top;
+    const uint64_t top = row.found.top;
     const auto list = [&](uint32_t i) { return keys[i]; };
     const auto one = [](uint64_t) { return (uint64_t)1; };
     const auto weight = [&](uint64_t key) {
@@ -349,12 +370,12 @@ __device__ __forceinline__ uint64_t draw_from(const Row &row, const uint64_t *ke
 
 __device__ __forceinline__ void choose(const SampleParams &p) {
     __shared__ Histogram histogram;
-    __shared__ SampleRowParams params;
+    __shared__ Shared shared;
     ptx::griddepcontrol_launch_dependents();
     ptx::griddepcontrol_wait();
-    const Row row(p, params);
-    if (!(params.flags & SAMPLE_FILTER) || p.status[blockIdx.y] != SAMPLE_OK) return;
-    const float most = sampling::key_value(row.state.top);
+    const Row row(p, shared);
+    if (!(row.params.flags & SAMPLE_FILTER) || is_fault(row.found.top)) return;
+    const float most = sampling::key_value(row.found.top);
     const uint64_t own = join_block<Plus>(choose_tiles(p, row, most), histogram.scratch);
     if (threadIdx.x == 0) atomicAdd((unsigned long long *)&row.state.mass, own);
     if (!last_to_arrive(&row.state.arrivals)) return;

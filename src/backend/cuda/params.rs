@@ -4,6 +4,7 @@
 //! Header: c66c8702ba806dcf11c9a87e1bf054b3
 //! Header: 23f38659ae5158294cecca52da93ebb8
 //! Header: 9bdd46fe7461bc26dd2200517b9f1475
+//! Header: edf1e03804d7b38a13000cdb011eda63
 
 /// Tokens in one page of the KV cache.
 pub const KV_PAGE_TOKENS: u32 = 64;
@@ -400,7 +401,29 @@ const _: () = {
     ["Offset of field: SampleAdjustment::bias"]
         [::std::mem::offset_of!(SampleAdjustment, bias) - 12usize];
 };
-/// What the blocks of a row tell each other. All 0 before the first launch and after each.
+/// What the scan of a row has found, for the choice that follows.
+#[repr(C)]
+#[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable)]
+pub struct SelectionScan {
+    /// First key of the order.
+    pub top: u64,
+    /// Least value of a candidate, as an ordered integer.
+    pub bound: u32,
+    /// Keeps the size a multiple of 8 without implicit padding. Zero.
+    pub reserved: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of SelectionScan"][::std::mem::size_of::<SelectionScan>() - 16usize];
+    ["Alignment of SelectionScan"][::std::mem::align_of::<SelectionScan>() - 8usize];
+    ["Offset of field: SelectionScan::top"][::std::mem::offset_of!(SelectionScan, top) - 0usize];
+    ["Offset of field: SelectionScan::bound"]
+        [::std::mem::offset_of!(SelectionScan, bound) - 8usize];
+    ["Offset of field: SelectionScan::reserved"]
+        [::std::mem::offset_of!(SelectionScan, reserved) - 12usize];
+};
+/// What the blocks of a row tell each other. All 0 before the first launch, and but for `scan`
+/// after each.
 #[repr(C)]
 #[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable)]
 pub struct SelectionState {
@@ -408,16 +431,12 @@ pub struct SelectionState {
     pub best: u64,
     /// Sum of weights of a choice that is under way.
     pub mass: u64,
-    /// First key of the order, from the scan to the choice.
-    pub top: u64,
-    /// Least value of a candidate, as an ordered integer, from the scan to the choice.
-    pub bound: u32,
     /// Candidates listed so far.
     pub candidates: u32,
     /// Blocks that have arrived.
     pub arrivals: u32,
-    /// Keeps the size a multiple of 8 without implicit padding. Zero.
-    pub reserved: u32,
+    /// From the scan to the choice.
+    pub scan: SelectionScan,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
@@ -427,15 +446,12 @@ const _: () = {
         [::std::mem::offset_of!(SelectionState, best) - 0usize];
     ["Offset of field: SelectionState::mass"]
         [::std::mem::offset_of!(SelectionState, mass) - 8usize];
-    ["Offset of field: SelectionState::top"][::std::mem::offset_of!(SelectionState, top) - 16usize];
-    ["Offset of field: SelectionState::bound"]
-        [::std::mem::offset_of!(SelectionState, bound) - 24usize];
     ["Offset of field: SelectionState::candidates"]
-        [::std::mem::offset_of!(SelectionState, candidates) - 28usize];
+        [::std::mem::offset_of!(SelectionState, candidates) - 16usize];
     ["Offset of field: SelectionState::arrivals"]
-        [::std::mem::offset_of!(SelectionState, arrivals) - 32usize];
-    ["Offset of field: SelectionState::reserved"]
-        [::std::mem::offset_of!(SelectionState, reserved) - 36usize];
+        [::std::mem::offset_of!(SelectionState, arrivals) - 20usize];
+    ["Offset of field: SelectionState::scan"]
+        [::std::mem::offset_of!(SelectionState, scan) - 24usize];
 };
 /// Arguments of `sample_scan` and `sample_choose`: draws one token from each row of logits.
 #[repr(C)]
