@@ -7,9 +7,14 @@
 //! simulator any finding of its checks, is an error of the call that meets it or of a later one.
 
 #[cfg(feature = "cuda")]
-pub mod cudarc;
+mod cudarc;
 pub mod dry;
-pub mod sim;
+mod sim;
+
+#[cfg(feature = "cuda")]
+pub use self::cudarc::{CudaDriver, device_count};
+pub use dry::DryDriver;
+pub use sim::SimDriver;
 
 use super::module::{Entry, Module};
 use crate::error::Result;
