@@ -1,5 +1,5 @@
 //! What the CUDA backend asks of a GPU: memory, modules, launches, graphs, events. Two things can
-//! give it: a GPU by way of its driver (`cudarc`, feature `cuda`), and [`sim`], which runs
+//! give it: a GPU by way of its driver (`cudarc`, feature `cuda`), and [`SimDriver`], which runs
 //! the kernels' own PTX on the processor. Launch code, page tables and arguments are the same on
 //! both, and so are the tests.
 //!
