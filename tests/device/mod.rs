@@ -5,6 +5,7 @@
 
 mod driver;
 mod embed;
+mod logprobs;
 mod rmsnorm;
 mod sample;
 mod silu_mul;

@@ -5,6 +5,7 @@
 pub mod activation;
 mod check;
 pub mod embed;
+pub mod logprobs;
 pub mod norm;
 pub mod sample;
 pub mod selection;
