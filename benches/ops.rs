@@ -231,7 +231,8 @@ fn rows(bench: &mut Bench) -> Result {
     });
     let x = tensor(&backend, rows, width)?;
     bench.run("rmsnorm", Floor::Bytes(rows * width * 8), || {
-        backend.rmsnorm(&x, Norm { weight: &weight, eps: 1e-5, out: &mut out })
+        backend.rmsnorm(&x, Norm { weight: &weight, eps: 1e-5, out: &mut out });
+        Ok(())
     });
     Ok(())
 }

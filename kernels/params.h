@@ -39,6 +39,10 @@ static const uint32_t NORM_GROUP = 16;
 /// `ceil(hidden / (EMBED_THREADS * BF16_VECTOR))` blocks along y and the tokens lie along x.
 static const uint32_t EMBED_THREADS = 128;
 
+/// Threads in a block of `gather`. One thread copies a vector and a sum of squares, so a row takes
+/// `ceil(width / (GATHER_THREADS * BF16_VECTOR))` blocks along y and the rows lie along x.
+static const uint32_t GATHER_THREADS = 128;
+
 /// Threads in a block of `rmsnorm`, which takes one row. Part of the order in which squares are
 /// summed, so another number gives other bits.
 static const uint32_t RMSNORM_THREADS = 256;
@@ -80,6 +84,28 @@ typedef struct EmbedParams {
     /// Keeps the size a multiple of 8 without implicit padding. Zero.
     uint32_t reserved;
 } EmbedParams;
+
+/// Arguments of `gather`: rows of a normed tensor, picked by number.
+typedef struct GatherParams {
+    /// Rows times a norm's weight, bf16 `[x_rows, width]`.
+    DEVICE_PTR(const uint16_t) x;
+    /// Sums of squares beside them, f32 `[x_rows, width / NORM_GROUP]`.
+    DEVICE_PTR(const float) squares;
+    /// Numbers of rows, `[rows]`, each below `x_rows`.
+    DEVICE_PTR(const uint32_t) row_ids;
+    /// The rows picked, bf16 `[rows, width]`, written whole.
+    DEVICE_PTR(uint16_t) out;
+    /// Their sums of squares, f32 `[rows, width / NORM_GROUP]`, written whole.
+    DEVICE_PTR(float) out_squares;
+    /// Rows to write: the x size of the grid.
+    uint32_t rows;
+    /// Rows there are. A number at or above it stops the kernel with a trap.
+    uint32_t x_rows;
+    /// Elements in a row, a multiple of `NORM_GROUP`.
+    uint32_t width;
+    /// Keeps the size a multiple of 8 without implicit padding. Zero.
+    uint32_t reserved;
+} GatherParams;
 
 /// Arguments of `rmsnorm`: adds to the residual stream and normalises the sum.
 typedef struct RmsNormParams {
@@ -148,6 +174,35 @@ typedef struct SiluMulParams {
     /// Elements in a row of the output, a multiple of `BF16_VECTOR`.
     uint32_t intermediate;
 } SiluMulParams;
+
+/// Rows of W, so features of the output, that a block of `gemm_decode` takes.
+static const uint32_t GEMM_DECODE_FEATURES = 64;
+
+/// Warps of a block of `gemm_decode`, each with a slice of K of its own. Part of the order of sums,
+/// so another number gives other bits; so do `GEMM_DECODE_BF16_K` and the number of blocks along K.
+static const uint32_t GEMM_DECODE_WARPS = 4;
+
+/// Columns of bf16 weights that a warp of `gemm_decode` takes in one step.
+static const uint32_t GEMM_DECODE_BF16_K = 64;
+
+/// Steps that a warp of `gemm_decode` has room for with bf16 weights.
+static const uint32_t GEMM_DECODE_BF16_STAGES = 3;
+
+/// Rows of W that a block of `gemm_prefill` takes.
+static const uint32_t GEMM_PREFILL_FEATURES = 128;
+
+/// Threads in a block of `gemm_prefill`.
+static const uint32_t GEMM_PREFILL_THREADS = 256;
+
+/// Columns of W that a block of `gemm_prefill` takes in one step.
+static const uint32_t GEMM_PREFILL_K = 64;
+
+/// Steps that a block of `gemm_prefill` has room for.
+static const uint32_t GEMM_PREFILL_STAGES = 3;
+
+/// Tiles of tokens whose blocks follow one another before the next tile of features begins. Blocks
+/// that run at the same time then share what they read of both operands in L2.
+static const uint32_t GEMM_PREFILL_RASTER = 16;
 
 /// Threads in a block of the kernels that pick from a vocabulary, `sample` and `logprobs`.
 static const uint32_t SAMPLE_THREADS = 256;
@@ -358,13 +413,14 @@ typedef struct GemmParams {
     /// bf16 `[rows, n]`; `[rows, n / 2]` with `GEMM_SWIGLU`; with `residual` bf16 of the new h
     /// times `next_gamma`; f32 `[rows, n]` with `GEMM_OUT_F32`. Written whole.
     DEVICE_PTR(uint8_t) out;
-    /// Sums of the blocks that share a tile, f32 `[splits, rows, n]`; null where `splits` is 1.
+    /// Sums of the blocks that share a tile, f32 `[splits, rows, n]`, n rounded up to a multiple of
+    /// `GEMM_DECODE_FEATURES`; null where `splits` is 1.
     DEVICE_PTR(float) partials;
     /// One counter a tile, zero before and after; null where `splits` is 1.
     DEVICE_PTR(uint32_t) arrivals;
     /// Rows of the input.
     uint32_t rows;
-    /// Rows of W, padding included.
+    /// Rows of W. Packed weights go on to the next multiple of 64 with scales of 0.
     uint32_t n;
     /// Columns of W.
     uint32_t k;
@@ -379,5 +435,113 @@ typedef struct GemmParams {
 /// Tokens whose keys and values one block of `attention_decode` takes: a chunk begins at a
 /// multiple of it. Part of the order of sums, so another number gives other bits.
 static const uint32_t ATTENTION_CHUNK = 256;
+
+/// Most columns of a block of `attention_decode`. A column is one query head at one position;
+/// those of a key/value head are numbered position by position.
+static const uint32_t ATTENTION_COLUMNS = 32;
+
+/// Threads in a block of `attention_decode` and of `attention_prefill`. In decode, warp i takes
+/// page i of the chunk, so the number is part of the order of sums.
+static const uint32_t ATTENTION_THREADS = 128;
+
+/// Work that the host plans for `attention_decode`: a chunk of a sequence under some columns, for
+/// each key/value head. A sector of 32 bytes, so that a block starts after one read.
+typedef struct AttentionItem {
+    /// First row of the sequence in the batch.
+    uint32_t row;
+    /// Position of that row. The rows after it have the next positions. `KV_NO_SLOT`: the rows pad
+    /// the batch, see nothing, and become zero.
+    uint32_t position;
+    /// The sequence's row of the block tables.
+    uint32_t table;
+    /// Number of the chunk: its tokens begin at position `chunk * ATTENTION_CHUNK`.
+    uint32_t chunk;
+    /// First column, a multiple of `ATTENTION_COLUMNS`. Column c of key/value head h is row
+    /// `c / group` of the sequence under query head `h * group + c % group`.
+    uint32_t first_column;
+    /// Columns, 1 to `ATTENTION_COLUMNS`.
+    uint32_t columns;
+    /// Fill the sector. Zero.
+    uint32_t reserved[2];
+} AttentionItem;
+
+/// Arguments of `attention_decode`: causal attention of few rows of each sequence over its pages.
+typedef struct AttentionDecodeParams {
+    /// Rotated queries, bf16 `[rows, q_heads, head_dim]`.
+    DEVICE_PTR(const uint16_t) q;
+    /// Keys of this layer as `RopeAppendParams` has them.
+    DEVICE_PTR(const uint16_t) k_pages;
+    /// Values of this layer, laid out like the keys.
+    DEVICE_PTR(const uint16_t) v_pages;
+    /// Pages of each sequence in order, `[tables, table_stride]`. Entries past a sequence's last
+    /// row, or before all its windows, are not read.
+    DEVICE_PTR(const uint32_t) block_tables;
+    /// Number of items.
+    DEVICE_PTR(const uint32_t) item_count;
+    /// The work, `[item_count]`. Blocks share out the pairs of item and key/value head.
+    DEVICE_PTR(const AttentionItem) items;
+    /// Weighted values, bf16 `[rows, q_heads, head_dim]`, written whole.
+    DEVICE_PTR(uint16_t) out;
+    /// Sums of weighted values of a chunk, f32 `[rows, q_heads, chunk_stride, head_dim]`.
+    DEVICE_PTR(float) partials;
+    /// Maximum and sum of weights of a chunk, f32 `[rows, q_heads, chunk_stride, 2]`.
+    DEVICE_PTR(float) partial_weights;
+    /// Counts the blocks that have finished a chunk, `[rows, kv_heads]`; zero before and after.
+    DEVICE_PTR(uint32_t) arrivals;
+    /// Query heads, `group` for each key/value head.
+    uint32_t q_heads;
+    /// Key/value heads.
+    uint32_t kv_heads;
+    /// Entries of a block table.
+    uint32_t table_stride;
+    /// Chunks that `partials` has room for.
+    uint32_t chunk_stride;
+    /// Positions that a row sees, itself included: at most 2^31, which is all.
+    uint32_t window;
+    /// What scores are multiplied by to become exponents of 2: `log2(e) / sqrt(head_dim)`.
+    float scale_log2;
+} AttentionDecodeParams;
+
+/// Work that the host plans for `attention_prefill`: neighbouring rows of one sequence, for each
+/// query head.
+typedef struct AttentionTile {
+    /// First row in the batch.
+    uint32_t row;
+    /// Rows: at least 1, at most those of the variant's tile.
+    uint32_t rows;
+    /// Position of the first row. The rows after it have the next positions.
+    uint32_t position;
+    /// The sequence's row of the block tables.
+    uint32_t table;
+} AttentionTile;
+
+/// Arguments of `attention_prefill`: causal attention of many rows of a sequence over its pages.
+typedef struct AttentionPrefillParams {
+    /// Rotated queries, bf16 `[rows, q_heads, head_dim]`.
+    DEVICE_PTR(const uint16_t) q;
+    /// Keys of this layer as `RopeAppendParams` has them.
+    DEVICE_PTR(const uint16_t) k_pages;
+    /// Values of this layer, laid out like the keys.
+    DEVICE_PTR(const uint16_t) v_pages;
+    /// Pages of each sequence in order, `[tables, table_stride]`. Entries past a sequence's last
+    /// row, or before all its windows, are not read.
+    DEVICE_PTR(const uint32_t) block_tables;
+    /// The work: the y size of the grid. The query heads lie along x.
+    DEVICE_PTR(const AttentionTile) tiles;
+    /// Weighted values, bf16 `[rows, q_heads, head_dim]`; the rows of the tiles are written.
+    DEVICE_PTR(uint16_t) out;
+    /// Query heads, `group` for each key/value head.
+    uint32_t q_heads;
+    /// Key/value heads.
+    uint32_t kv_heads;
+    /// Entries of a block table.
+    uint32_t table_stride;
+    /// Positions that a row sees, itself included: at most 2^31, which is all.
+    uint32_t window;
+    /// What scores are multiplied by to become exponents of 2: `log2(e) / sqrt(head_dim)`.
+    float scale_log2;
+    /// Keeps the size a multiple of 8 without implicit padding. Zero.
+    uint32_t reserved;
+} AttentionPrefillParams;
 
 #endif

@@ -31,6 +31,23 @@ __device__ __forceinline__ uint32_t shared_address(const void *pointer) {
     return static_cast<uint32_t>(__cvta_generic_to_shared(pointer));
 }
 
+// Sixteen bytes of shared memory.
+__device__ __forceinline__ uint4 ld_shared_v4_u32(uint32_t address) {
+    uint4 v;
+    asm volatile("ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
+                 : "r"(address)
+                 : "memory");
+    return v;
+}
+
+__device__ __forceinline__ void st_shared_v4_u32(uint32_t address, const uint4 &v) {
+    asm volatile("st.shared.v4.u32 [%0], {%1, %2, %3, %4};"
+                 :
+                 : "r"(address), "r"(v.x), "r"(v.y), "r"(v.z), "r"(v.w)
+                 : "memory");
+}
+
 // Asynchronous copy of 16 bytes from device to shared memory, past L1. The first `bytes` of them
 // (0 or 16) are read, the others become zero; with 0 the source is not touched, but must still be
 // an address.

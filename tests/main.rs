@@ -1,6 +1,7 @@
 //! The one integration binary. Modules mirror `src` and `kernels`.
 #![allow(clippy::unwrap_used)] // in a test, a panic is the report
 
+mod budget;
 mod build_script;
 mod checkpoint;
 mod cli;
@@ -15,7 +16,5 @@ mod ops;
 mod params;
 mod reference;
 mod sample;
-#[cfg(feature = "cuda")]
-mod simulated;
 mod text;
 mod tidy;

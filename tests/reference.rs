@@ -2,16 +2,17 @@
 //! Face transformers computed in float32 (`tests/fixtures/README.md`).
 
 use crate::common::fixture;
-use ridgepoint::backend::Phase;
 use ridgepoint::backend::cpu::CpuBackend;
+use ridgepoint::backend::{Backend, Phase};
 use ridgepoint::engine::Generator;
 use ridgepoint::load::Checkpoint;
 use ridgepoint::model::{Decoder, Limits, ModelConfig};
 use ridgepoint::request::{Request, SamplingParams, TokenId};
 use serde::Deserialize;
+use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
-const CASES: &[&str] = &[
+pub const CASES: &[&str] = &[
     "llama2_mha",
     "llama31_scaled_new",
     "llama31_scaled_old",
@@ -34,35 +35,39 @@ const NLL_TOLERANCE: f32 = 1e-4;
 const MARGIN: f32 = 1e-3;
 
 #[derive(Deserialize)]
-struct Expected {
-    sequences: Vec<Sequence>,
-    greedy: Vec<Greedy>,
+pub struct Expected {
+    pub sequences: Vec<Sequence>,
+    pub greedy: Vec<Greedy>,
 }
 
 #[derive(Deserialize)]
-struct Sequence {
-    tokens: Vec<TokenId>,
-    nll: Vec<f32>,
+pub struct Sequence {
+    pub tokens: Vec<TokenId>,
+    pub nll: Vec<f32>,
 }
 
 #[derive(Deserialize)]
-struct Greedy {
-    prompt: Vec<TokenId>,
-    tokens: Vec<TokenId>,
-    margins: Vec<f32>,
+pub struct Greedy {
+    pub prompt: Vec<TokenId>,
+    pub tokens: Vec<TokenId>,
+    pub margins: Vec<f32>,
 }
 
-fn expected(name: &str) -> Expected {
+pub fn expected(name: &str) -> Expected {
     let text = std::fs::read_to_string(fixture(name).join("expected.json")).unwrap();
     serde_json::from_str(&text).unwrap()
 }
 
 fn generator(name: &str, rows: usize) -> Generator<CpuBackend> {
-    let dir = fixture(name);
-    let config = ModelConfig::load(&dir).unwrap();
-    let checkpoint = Checkpoint::open(&dir).unwrap();
+    load(&fixture(name), CpuBackend::new(), rows)
+}
+
+/// The model of a directory on a device, for chunks of `rows`.
+pub fn load<B: Backend>(dir: &Path, backend: B, rows: usize) -> Generator<B> {
+    let config = ModelConfig::load(dir).unwrap();
+    let checkpoint = Checkpoint::open(dir).unwrap();
     let limits = Limits { rows, logit_rows: rows, sequences: 1, context: config.context };
-    Generator::new(Decoder::load(CpuBackend::new(), config, &checkpoint, limits).unwrap()).unwrap()
+    Generator::new(Decoder::load(backend, config, &checkpoint, limits).unwrap()).unwrap()
 }
 
 /// Every fixture is in the list: a new one cannot be forgotten.
@@ -103,17 +108,9 @@ fn greedy_tokens_equal_the_reference() {
     for name in CASES {
         let mut generator = generator(name, 64);
         for (i, greedy) in expected(name).greedy.iter().enumerate() {
-            let request = Request {
-                prompt: greedy.prompt.clone(),
-                max_tokens: greedy.tokens.len(),
-                sampling: SamplingParams::default(),
-                stop: Vec::new(),
-                stop_tokens: Vec::new(),
-            };
-            let cancel = AtomicBool::new(false);
-            let run = generator.run(&request, None, &cancel, &mut |_| Ok(())).unwrap();
-            assert_eq!(run.tokens.len(), greedy.tokens.len());
-            for (t, (ours, theirs)) in run.tokens.iter().zip(&greedy.tokens).enumerate() {
+            let tokens = continuation(&mut generator, &greedy.prompt, greedy.tokens.len());
+            assert_eq!(tokens.len(), greedy.tokens.len());
+            for (t, (ours, theirs)) in tokens.iter().zip(&greedy.tokens).enumerate() {
                 if greedy.margins[t] <= MARGIN {
                     break; // from here on the two may rightly differ
                 }
@@ -121,6 +118,23 @@ fn greedy_tokens_equal_the_reference() {
             }
         }
     }
+}
+
+/// The greedy continuation of a prompt, past any end-of-sequence token.
+pub fn continuation<B: Backend>(
+    generator: &mut Generator<B>,
+    prompt: &[TokenId],
+    max_tokens: usize,
+) -> Vec<TokenId> {
+    let request = Request {
+        prompt: prompt.to_vec(),
+        max_tokens,
+        sampling: SamplingParams::default(),
+        stop: Vec::new(),
+        stop_tokens: Vec::new(),
+    };
+    let cancel = AtomicBool::new(false);
+    generator.run(&request, None, &cancel, &mut |_| Ok(())).unwrap().tokens
 }
 
 /// The same bits for a row whatever the chunk it is computed in.
@@ -137,6 +151,6 @@ fn chunks_do_not_change_bits() {
     }
 }
 
-fn bits(values: &[f32]) -> Vec<u32> {
+pub fn bits(values: &[f32]) -> Vec<u32> {
     values.iter().map(|v| v.to_bits()).collect()
 }

@@ -216,12 +216,6 @@ pub trait Backend {
         out: &mut Self::Tensor,
     ) -> Result<()>;
 
-    /// The norm of rows that no other op has just written: x `[rows, width]`.
-    ///
-    /// # Errors
-    /// As [`Backend::embed`].
-    fn rmsnorm(&self, x: &Self::Tensor, norm: Norm<'_, Self>) -> Result<()>;
-
     /// `acc = x W^T` with x `[rows, k]`, W `[n, k]`, accumulated in f32 in an order that the shape
     /// of W alone fixes; then the epilogue. out is `[rows, n]`; with [`Epilogue::SwiGlu`] n counts
     /// the rows of the gate.

@@ -3,10 +3,19 @@
 //! the same bits whatever is beside a row, no finding under any schedule, no more traffic than
 //! the head of the kernel says.
 
+mod attention;
+mod attention_chain;
+mod attention_decode;
+mod attention_prefill;
 mod driver;
 mod embed;
 mod logprobs;
+mod gather;
+mod gemm;
+mod gemm_decode;
+mod gemm_prefill;
 mod rmsnorm;
+mod rope_append;
 mod sample;
 mod silu_mul;
 mod traffic;

@@ -60,7 +60,7 @@ fn rmsnorm(backend: &CpuBackend, x: &[f32], weight: &[f32]) -> Vec<f32> {
     let x = tensor(backend, width, x);
     let mut out = poisoned(backend, x_rows(&backend.download(&x).unwrap(), width), width);
     let norm = Norm { weight: &weight, eps: 1e-5, out: &mut out };
-    backend.rmsnorm(&x, norm).unwrap();
+    backend.rmsnorm(&x, norm);
     backend.download(&out).unwrap()
 }
 
@@ -98,7 +98,7 @@ fn the_zeros_beside_a_row_survive_rows_that_are_not_finite() {
     let good = tensor(&backend, 3, &[1.0, 1.0, 1.0]);
     let mut x = poisoned(&backend, 1, 3);
     for rows in [&bad, &good] {
-        backend.rmsnorm(rows, Norm { weight: &one, eps: 0.0, out: &mut x }).unwrap();
+        backend.rmsnorm(rows, Norm { weight: &one, eps: 0.0, out: &mut x });
     }
     assert_eq!(backend.download(&x).unwrap(), [1.0; 3]);
     let weight = backend.matrix(vec![stored(Dtype::F32, &[1, 3], &[2.0; 3]).0]).unwrap();

@@ -50,6 +50,12 @@ impl CpuBackend {
     pub fn with(set: InstructionSet) -> CpuBackend {
         CpuBackend { set }
     }
+
+    /// The norm of rows as they are: x `[rows, width]`. What the ops that write the residual stream
+    /// end with.
+    pub fn rmsnorm(&self, x: &Tensor, norm: Norm<'_, CpuBackend>) {
+        rows::rmsnorm(self.set, x, norm.weight, norm.eps, norm.out);
+    }
 }
 
 impl Default for CpuBackend {
@@ -124,11 +130,7 @@ impl Backend for CpuBackend {
         out: &mut Tensor,
     ) -> Result<()> {
         rows::embed(self.set, &step.tokens, table, out);
-        self.rmsnorm(out, norm)
-    }
-
-    fn rmsnorm(&self, x: &Tensor, norm: Norm<'_, Self>) -> Result<()> {
-        rows::rmsnorm(self.set, x, norm.weight, norm.eps, norm.out);
+        self.rmsnorm(out, norm);
         Ok(())
     }
 
@@ -141,10 +143,10 @@ impl Backend for CpuBackend {
         out: &mut Tensor,
     ) -> Result<()> {
         gemm::gemm(self.set, x, weight, &epilogue, out);
-        match epilogue {
-            Epilogue::Residual(norm) => self.rmsnorm(out, norm),
-            _ => Ok(()),
+        if let Epilogue::Residual(norm) = epilogue {
+            self.rmsnorm(out, norm);
         }
+        Ok(())
     }
 
     fn rope_append(

@@ -63,7 +63,7 @@ fn convert<S: Simd, E: Element>(s: S, bytes: &[u8], out: &mut [f32]) {
     last.copy_from_slice(&lanes[..last.len()]);
 }
 
-/// The op, see [`crate::backend::Backend::rmsnorm`].
+/// See [`crate::backend::Norm`].
 pub(super) fn rmsnorm(
     set: InstructionSet,
     x: &Tensor,

@@ -45,6 +45,13 @@ pub struct Graph {
     fingerprint: u64,
 }
 
+impl Graph {
+    /// Its name at the driver.
+    pub fn id(&self) -> GraphId {
+        self.id
+    }
+}
+
 impl Drop for Graph {
     fn drop(&mut self) {
         self.driver.drop_graph(self.id);

@@ -1,6 +1,9 @@
 //! Launch arguments and constants that host and kernels share. Made by `make params` from
 //! kernels/params.h, where to change them.
 //!
+//! Header: c66c8702ba806dcf11c9a87e1bf054b3
+//! Header: 23f38659ae5158294cecca52da93ebb8
+//! Header: 9bdd46fe7461bc26dd2200517b9f1475
 //! Header: edf1e03804d7b38a13000cdb011eda63
 
 /// Tokens in one page of the KV cache.
@@ -18,6 +21,9 @@ pub const NORM_GROUP: u32 = 16;
 /// Threads in a block of `embed`. One thread copies one vector, so a row takes
 /// `ceil(hidden / (EMBED_THREADS * BF16_VECTOR))` blocks along y and the tokens lie along x.
 pub const EMBED_THREADS: u32 = 128;
+/// Threads in a block of `gather`. One thread copies a vector and a sum of squares, so a row takes
+/// `ceil(width / (GATHER_THREADS * BF16_VECTOR))` blocks along y and the rows lie along x.
+pub const GATHER_THREADS: u32 = 128;
 /// Threads in a block of `rmsnorm`, which takes one row. Part of the order in which squares are
 /// summed, so another number gives other bits.
 pub const RMSNORM_THREADS: u32 = 256;
@@ -77,6 +83,48 @@ const _: () = {
     ["Offset of field: EmbedParams::vocab"][::std::mem::offset_of!(EmbedParams, vocab) - 64usize];
     ["Offset of field: EmbedParams::reserved"]
         [::std::mem::offset_of!(EmbedParams, reserved) - 68usize];
+};
+/// Arguments of `gather`: rows of a normed tensor, picked by number.
+#[repr(C)]
+#[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable)]
+pub struct GatherParams {
+    /// Rows times a norm's weight, bf16 `[x_rows, width]`.
+    pub x: u64,
+    /// Sums of squares beside them, f32 `[x_rows, width / NORM_GROUP]`.
+    pub squares: u64,
+    /// Numbers of rows, `[rows]`, each below `x_rows`.
+    pub row_ids: u64,
+    /// The rows picked, bf16 `[rows, width]`, written whole.
+    pub out: u64,
+    /// Their sums of squares, f32 `[rows, width / NORM_GROUP]`, written whole.
+    pub out_squares: u64,
+    /// Rows to write: the x size of the grid.
+    pub rows: u32,
+    /// Rows there are. A number at or above it stops the kernel with a trap.
+    pub x_rows: u32,
+    /// Elements in a row, a multiple of `NORM_GROUP`.
+    pub width: u32,
+    /// Keeps the size a multiple of 8 without implicit padding. Zero.
+    pub reserved: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of GatherParams"][::std::mem::size_of::<GatherParams>() - 56usize];
+    ["Alignment of GatherParams"][::std::mem::align_of::<GatherParams>() - 8usize];
+    ["Offset of field: GatherParams::x"][::std::mem::offset_of!(GatherParams, x) - 0usize];
+    ["Offset of field: GatherParams::squares"]
+        [::std::mem::offset_of!(GatherParams, squares) - 8usize];
+    ["Offset of field: GatherParams::row_ids"]
+        [::std::mem::offset_of!(GatherParams, row_ids) - 16usize];
+    ["Offset of field: GatherParams::out"][::std::mem::offset_of!(GatherParams, out) - 24usize];
+    ["Offset of field: GatherParams::out_squares"]
+        [::std::mem::offset_of!(GatherParams, out_squares) - 32usize];
+    ["Offset of field: GatherParams::rows"][::std::mem::offset_of!(GatherParams, rows) - 40usize];
+    ["Offset of field: GatherParams::x_rows"]
+        [::std::mem::offset_of!(GatherParams, x_rows) - 44usize];
+    ["Offset of field: GatherParams::width"][::std::mem::offset_of!(GatherParams, width) - 48usize];
+    ["Offset of field: GatherParams::reserved"]
+        [::std::mem::offset_of!(GatherParams, reserved) - 52usize];
 };
 /// Arguments of `rmsnorm`: adds to the residual stream and normalises the sum.
 #[repr(C)]
@@ -212,6 +260,26 @@ const _: () = {
     ["Offset of field: SiluMulParams::intermediate"]
         [::std::mem::offset_of!(SiluMulParams, intermediate) - 20usize];
 };
+/// Rows of W, so features of the output, that a block of `gemm_decode` takes.
+pub const GEMM_DECODE_FEATURES: u32 = 64;
+/// Warps of a block of `gemm_decode`, each with a slice of K of its own. Part of the order of sums,
+/// so another number gives other bits; so do `GEMM_DECODE_BF16_K` and the number of blocks along K.
+pub const GEMM_DECODE_WARPS: u32 = 4;
+/// Columns of bf16 weights that a warp of `gemm_decode` takes in one step.
+pub const GEMM_DECODE_BF16_K: u32 = 64;
+/// Steps that a warp of `gemm_decode` has room for with bf16 weights.
+pub const GEMM_DECODE_BF16_STAGES: u32 = 3;
+/// Rows of W that a block of `gemm_prefill` takes.
+pub const GEMM_PREFILL_FEATURES: u32 = 128;
+/// Threads in a block of `gemm_prefill`.
+pub const GEMM_PREFILL_THREADS: u32 = 256;
+/// Columns of W that a block of `gemm_prefill` takes in one step.
+pub const GEMM_PREFILL_K: u32 = 64;
+/// Steps that a block of `gemm_prefill` has room for.
+pub const GEMM_PREFILL_STAGES: u32 = 3;
+/// Tiles of tokens whose blocks follow one another before the next tile of features begins. Blocks
+/// that run at the same time then share what they read of both operands in L2.
+pub const GEMM_PREFILL_RASTER: u32 = 16;
 /// Threads in a block of the kernels that pick from a vocabulary, `sample` and `logprobs`.
 pub const SAMPLE_THREADS: u32 = 256;
 /// Neighbouring tokens that such a block takes at a time: a tile. A row's tiles are spread over
@@ -539,13 +607,14 @@ pub struct GemmParams {
     /// bf16 `[rows, n]`; `[rows, n / 2]` with `GEMM_SWIGLU`; with `residual` bf16 of the new h
     /// times `next_gamma`; f32 `[rows, n]` with `GEMM_OUT_F32`. Written whole.
     pub out: u64,
-    /// Sums of the blocks that share a tile, f32 `[splits, rows, n]`; null where `splits` is 1.
+    /// Sums of the blocks that share a tile, f32 `[splits, rows, n]`, n rounded up to a multiple of
+    /// `GEMM_DECODE_FEATURES`; null where `splits` is 1.
     pub partials: u64,
     /// One counter a tile, zero before and after; null where `splits` is 1.
     pub arrivals: u64,
     /// Rows of the input.
     pub rows: u32,
-    /// Rows of W, padding included.
+    /// Rows of W. Packed weights go on to the next multiple of 64 with scales of 0.
     pub n: u32,
     /// Columns of W.
     pub k: u32,
@@ -586,3 +655,210 @@ const _: () = {
 /// Tokens whose keys and values one block of `attention_decode` takes: a chunk begins at a
 /// multiple of it. Part of the order of sums, so another number gives other bits.
 pub const ATTENTION_CHUNK: u32 = 256;
+/// Most columns of a block of `attention_decode`. A column is one query head at one position;
+/// those of a key/value head are numbered position by position.
+pub const ATTENTION_COLUMNS: u32 = 32;
+/// Threads in a block of `attention_decode` and of `attention_prefill`. In decode, warp i takes
+/// page i of the chunk, so the number is part of the order of sums.
+pub const ATTENTION_THREADS: u32 = 128;
+/// Work that the host plans for `attention_decode`: a chunk of a sequence under some columns, for
+/// each key/value head. A sector of 32 bytes, so that a block starts after one read.
+#[repr(C)]
+#[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable)]
+pub struct AttentionItem {
+    /// First row of the sequence in the batch.
+    pub row: u32,
+    /// Position of that row. The rows after it have the next positions. `KV_NO_SLOT`: the rows pad
+    /// the batch, see nothing, and become zero.
+    pub position: u32,
+    /// The sequence's row of the block tables.
+    pub table: u32,
+    /// Number of the chunk: its tokens begin at position `chunk * ATTENTION_CHUNK`.
+    pub chunk: u32,
+    /// First column, a multiple of `ATTENTION_COLUMNS`. Column c of key/value head h is row
+    /// `c / group` of the sequence under query head `h * group + c % group`.
+    pub first_column: u32,
+    /// Columns, 1 to `ATTENTION_COLUMNS`.
+    pub columns: u32,
+    /// Fill the sector. Zero.
+    pub reserved: [u32; 2usize],
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of AttentionItem"][::std::mem::size_of::<AttentionItem>() - 32usize];
+    ["Alignment of AttentionItem"][::std::mem::align_of::<AttentionItem>() - 4usize];
+    ["Offset of field: AttentionItem::row"][::std::mem::offset_of!(AttentionItem, row) - 0usize];
+    ["Offset of field: AttentionItem::position"]
+        [::std::mem::offset_of!(AttentionItem, position) - 4usize];
+    ["Offset of field: AttentionItem::table"]
+        [::std::mem::offset_of!(AttentionItem, table) - 8usize];
+    ["Offset of field: AttentionItem::chunk"]
+        [::std::mem::offset_of!(AttentionItem, chunk) - 12usize];
+    ["Offset of field: AttentionItem::first_column"]
+        [::std::mem::offset_of!(AttentionItem, first_column) - 16usize];
+    ["Offset of field: AttentionItem::columns"]
+        [::std::mem::offset_of!(AttentionItem, columns) - 20usize];
+    ["Offset of field: AttentionItem::reserved"]
+        [::std::mem::offset_of!(AttentionItem, reserved) - 24usize];
+};
+/// Arguments of `attention_decode`: causal attention of few rows of each sequence over its pages.
+#[repr(C)]
+#[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable)]
+pub struct AttentionDecodeParams {
+    /// Rotated queries, bf16 `[rows, q_heads, head_dim]`.
+    pub q: u64,
+    /// Keys of this layer as `RopeAppendParams` has them.
+    pub k_pages: u64,
+    /// Values of this layer, laid out like the keys.
+    pub v_pages: u64,
+    /// Pages of each sequence in order, `[tables, table_stride]`. Entries past a sequence's last
+    /// row, or before all its windows, are not read.
+    pub block_tables: u64,
+    /// Number of items.
+    pub item_count: u64,
+    /// The work, `[item_count]`. Blocks share out the pairs of item and key/value head.
+    pub items: u64,
+    /// Weighted values, bf16 `[rows, q_heads, head_dim]`, written whole.
+    pub out: u64,
+    /// Sums of weighted values of a chunk, f32 `[rows, q_heads, chunk_stride, head_dim]`.
+    pub partials: u64,
+    /// Maximum and sum of weights of a chunk, f32 `[rows, q_heads, chunk_stride, 2]`.
+    pub partial_weights: u64,
+    /// Counts the blocks that have finished a chunk, `[rows, kv_heads]`; zero before and after.
+    pub arrivals: u64,
+    /// Query heads, `group` for each key/value head.
+    pub q_heads: u32,
+    /// Key/value heads.
+    pub kv_heads: u32,
+    /// Entries of a block table.
+    pub table_stride: u32,
+    /// Chunks that `partials` has room for.
+    pub chunk_stride: u32,
+    /// Positions that a row sees, itself included: at most 2^31, which is all.
+    pub window: u32,
+    /// What scores are multiplied by to become exponents of 2: `log2(e) / sqrt(head_dim)`.
+    pub scale_log2: f32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of AttentionDecodeParams"][::std::mem::size_of::<AttentionDecodeParams>() - 104usize];
+    ["Alignment of AttentionDecodeParams"]
+        [::std::mem::align_of::<AttentionDecodeParams>() - 8usize];
+    ["Offset of field: AttentionDecodeParams::q"]
+        [::std::mem::offset_of!(AttentionDecodeParams, q) - 0usize];
+    ["Offset of field: AttentionDecodeParams::k_pages"]
+        [::std::mem::offset_of!(AttentionDecodeParams, k_pages) - 8usize];
+    ["Offset of field: AttentionDecodeParams::v_pages"]
+        [::std::mem::offset_of!(AttentionDecodeParams, v_pages) - 16usize];
+    ["Offset of field: AttentionDecodeParams::block_tables"]
+        [::std::mem::offset_of!(AttentionDecodeParams, block_tables) - 24usize];
+    ["Offset of field: AttentionDecodeParams::item_count"]
+        [::std::mem::offset_of!(AttentionDecodeParams, item_count) - 32usize];
+    ["Offset of field: AttentionDecodeParams::items"]
+        [::std::mem::offset_of!(AttentionDecodeParams, items) - 40usize];
+    ["Offset of field: AttentionDecodeParams::out"]
+        [::std::mem::offset_of!(AttentionDecodeParams, out) - 48usize];
+    ["Offset of field: AttentionDecodeParams::partials"]
+        [::std::mem::offset_of!(AttentionDecodeParams, partials) - 56usize];
+    ["Offset of field: AttentionDecodeParams::partial_weights"]
+        [::std::mem::offset_of!(AttentionDecodeParams, partial_weights) - 64usize];
+    ["Offset of field: AttentionDecodeParams::arrivals"]
+        [::std::mem::offset_of!(AttentionDecodeParams, arrivals) - 72usize];
+    ["Offset of field: AttentionDecodeParams::q_heads"]
+        [::std::mem::offset_of!(AttentionDecodeParams, q_heads) - 80usize];
+    ["Offset of field: AttentionDecodeParams::kv_heads"]
+        [::std::mem::offset_of!(AttentionDecodeParams, kv_heads) - 84usize];
+    ["Offset of field: AttentionDecodeParams::table_stride"]
+        [::std::mem::offset_of!(AttentionDecodeParams, table_stride) - 88usize];
+    ["Offset of field: AttentionDecodeParams::chunk_stride"]
+        [::std::mem::offset_of!(AttentionDecodeParams, chunk_stride) - 92usize];
+    ["Offset of field: AttentionDecodeParams::window"]
+        [::std::mem::offset_of!(AttentionDecodeParams, window) - 96usize];
+    ["Offset of field: AttentionDecodeParams::scale_log2"]
+        [::std::mem::offset_of!(AttentionDecodeParams, scale_log2) - 100usize];
+};
+/// Work that the host plans for `attention_prefill`: neighbouring rows of one sequence, for each
+/// query head.
+#[repr(C)]
+#[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable)]
+pub struct AttentionTile {
+    /// First row in the batch.
+    pub row: u32,
+    /// Rows: at least 1, at most those of the variant's tile.
+    pub rows: u32,
+    /// Position of the first row. The rows after it have the next positions.
+    pub position: u32,
+    /// The sequence's row of the block tables.
+    pub table: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of AttentionTile"][::std::mem::size_of::<AttentionTile>() - 16usize];
+    ["Alignment of AttentionTile"][::std::mem::align_of::<AttentionTile>() - 4usize];
+    ["Offset of field: AttentionTile::row"][::std::mem::offset_of!(AttentionTile, row) - 0usize];
+    ["Offset of field: AttentionTile::rows"][::std::mem::offset_of!(AttentionTile, rows) - 4usize];
+    ["Offset of field: AttentionTile::position"]
+        [::std::mem::offset_of!(AttentionTile, position) - 8usize];
+    ["Offset of field: AttentionTile::table"]
+        [::std::mem::offset_of!(AttentionTile, table) - 12usize];
+};
+/// Arguments of `attention_prefill`: causal attention of many rows of a sequence over its pages.
+#[repr(C)]
+#[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable)]
+pub struct AttentionPrefillParams {
+    /// Rotated queries, bf16 `[rows, q_heads, head_dim]`.
+    pub q: u64,
+    /// Keys of this layer as `RopeAppendParams` has them.
+    pub k_pages: u64,
+    /// Values of this layer, laid out like the keys.
+    pub v_pages: u64,
+    /// Pages of each sequence in order, `[tables, table_stride]`. Entries past a sequence's last
+    /// row, or before all its windows, are not read.
+    pub block_tables: u64,
+    /// The work: the y size of the grid. The query heads lie along x.
+    pub tiles: u64,
+    /// Weighted values, bf16 `[rows, q_heads, head_dim]`; the rows of the tiles are written.
+    pub out: u64,
+    /// Query heads, `group` for each key/value head.
+    pub q_heads: u32,
+    /// Key/value heads.
+    pub kv_heads: u32,
+    /// Entries of a block table.
+    pub table_stride: u32,
+    /// Positions that a row sees, itself included: at most 2^31, which is all.
+    pub window: u32,
+    /// What scores are multiplied by to become exponents of 2: `log2(e) / sqrt(head_dim)`.
+    pub scale_log2: f32,
+    /// Keeps the size a multiple of 8 without implicit padding. Zero.
+    pub reserved: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of AttentionPrefillParams"][::std::mem::size_of::<AttentionPrefillParams>() - 72usize];
+    ["Alignment of AttentionPrefillParams"]
+        [::std::mem::align_of::<AttentionPrefillParams>() - 8usize];
+    ["Offset of field: AttentionPrefillParams::q"]
+        [::std::mem::offset_of!(AttentionPrefillParams, q) - 0usize];
+    ["Offset of field: AttentionPrefillParams::k_pages"]
+        [::std::mem::offset_of!(AttentionPrefillParams, k_pages) - 8usize];
+    ["Offset of field: AttentionPrefillParams::v_pages"]
+        [::std::mem::offset_of!(AttentionPrefillParams, v_pages) - 16usize];
+    ["Offset of field: AttentionPrefillParams::block_tables"]
+        [::std::mem::offset_of!(AttentionPrefillParams, block_tables) - 24usize];
+    ["Offset of field: AttentionPrefillParams::tiles"]
+        [::std::mem::offset_of!(AttentionPrefillParams, tiles) - 32usize];
+    ["Offset of field: AttentionPrefillParams::out"]
+        [::std::mem::offset_of!(AttentionPrefillParams, out) - 40usize];
+    ["Offset of field: AttentionPrefillParams::q_heads"]
+        [::std::mem::offset_of!(AttentionPrefillParams, q_heads) - 48usize];
+    ["Offset of field: AttentionPrefillParams::kv_heads"]
+        [::std::mem::offset_of!(AttentionPrefillParams, kv_heads) - 52usize];
+    ["Offset of field: AttentionPrefillParams::table_stride"]
+        [::std::mem::offset_of!(AttentionPrefillParams, table_stride) - 56usize];
+    ["Offset of field: AttentionPrefillParams::window"]
+        [::std::mem::offset_of!(AttentionPrefillParams, window) - 60usize];
+    ["Offset of field: AttentionPrefillParams::scale_log2"]
+        [::std::mem::offset_of!(AttentionPrefillParams, scale_log2) - 64usize];
+    ["Offset of field: AttentionPrefillParams::reserved"]
+        [::std::mem::offset_of!(AttentionPrefillParams, reserved) - 68usize];
+};

@@ -207,6 +207,11 @@ impl Tensor {
         self.squares.as_ref().map_or(0, Buffer::ptr)
     }
 
+    /// Rows there is room for.
+    pub(super) fn capacity(&self) -> usize {
+        self.capacity
+    }
+
     /// The rows that hold something as f32, normed ones with their factor.
     pub(super) fn to_host(&self) -> Result<Vec<f32>> {
         let (rows, width) = (self.rows.valid, self.width);

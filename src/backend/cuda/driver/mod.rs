@@ -8,6 +8,7 @@
 
 #[cfg(feature = "cuda")]
 pub mod cudarc;
+pub mod dry;
 pub mod sim;
 
 use super::module::{Entry, Module};

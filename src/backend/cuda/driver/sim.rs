@@ -59,7 +59,10 @@ impl SimDriver {
 
     /// The seed of the order in which warps, blocks and copies of the following launches go on.
     pub fn set_seed(&self, seed: u64) {
-        self.state().seed = seed;
+        let mut state = self.state();
+        // What waits was asked for under the old seed. A failure stays for the next call.
+        let _ = state.flush();
+        state.seed = seed;
     }
 
     /// Whether memory accesses are watched, which they are unless told otherwise.

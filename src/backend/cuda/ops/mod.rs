@@ -3,9 +3,13 @@
 //! recorded in a graph. What disagrees is a programmer's fault and panics with the values.
 
 pub mod activation;
+pub mod attention;
 mod check;
 pub mod embed;
 pub mod logprobs;
+pub mod gather;
+pub mod gemm;
 pub mod norm;
+pub mod rope;
 pub mod sample;
 pub mod selection;

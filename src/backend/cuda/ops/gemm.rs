@@ -1,0 +1,251 @@
+//! `gemm_decode` and `gemm_prefill`: the matrix product and what follows it.
+
+use crate::backend::Phase;
+use crate::backend::cuda::driver::DevicePtr;
+use crate::backend::cuda::kernels::{Kernels, Shape};
+use crate::backend::cuda::params::{
+    GEMM_DECODE_BF16_K, GEMM_DECODE_BF16_STAGES, GEMM_DECODE_FEATURES, GEMM_DECODE_WARPS,
+    GEMM_OUT_F32, GEMM_PREFILL_FEATURES, GEMM_PREFILL_K, GEMM_PREFILL_STAGES, GEMM_PREFILL_THREADS,
+    GEMM_SWIGLU, GemmParams, NORM_GROUP,
+};
+use crate::error::Result;
+
+/// Threads of a warp.
+const WARP: u32 = 32;
+/// Bytes of an element of bf16.
+const BF16: u32 = 2;
+/// What K is a multiple of: the depth of one product of matrices in a tensor core.
+const K_STEP: u32 = 16;
+/// Multiprocessors of an H100 or H200. A constant and not a property of the device, because the
+/// order of sums in `gemm_decode` follows from it.
+const MULTIPROCESSORS: u32 = 132;
+/// The least columns of W that are worth a block of their own.
+const DECODE_SPLIT_K: u32 = 512;
+
+/// A weight matrix `[n, k]` on the device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Weight {
+    /// bf16, row-major, 16-byte aligned.
+    Bf16(DevicePtr),
+}
+
+/// What becomes of `acc = x W^T / rms + bias`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Output {
+    /// `out = bf16(acc)`, `[rows, n]`.
+    Bf16,
+    /// `out = acc` in f32, `[rows, n]`.
+    F32,
+    /// `out = bf16(silu(gate) * up)`, `[rows, n / 2]`. Of each sixteen rows of W eight are gate and
+    /// then eight up, so n is a multiple of 16.
+    SwiGlu,
+    /// `stream = bf16(stream + acc)`, `out = bf16(stream * gamma)`, both `[rows, n]` with n a
+    /// multiple of 16.
+    Residual {
+        /// The residual stream, bf16 `[rows, n]`, updated in place.
+        stream: DevicePtr,
+        /// Weight of the norm to come, bf16 `[n]`.
+        gamma: DevicePtr,
+        /// Sums of squares of the new stream, f32 `[rows, n / 16]`, written whole.
+        squares: DevicePtr,
+    },
+}
+
+/// The norm of the rows of the input, whose weight they have been multiplied by already.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct InputNorm {
+    /// Sums of squares, f32 `[rows, k / 16]`.
+    pub squares: DevicePtr,
+    /// Added to the mean of squares before the root.
+    pub epsilon: f32,
+}
+
+/// Operands; see [`GemmParams`] for their layouts. Addresses are multiples of 16.
+#[derive(Debug, Clone, Copy)]
+pub struct Gemm {
+    /// The family of kernels.
+    pub phase: Phase,
+    /// Input, bf16 `[rows, k]`.
+    pub x: DevicePtr,
+    /// With it, accumulators are divided by the root mean square of each row.
+    pub norm: Option<InputNorm>,
+    /// Weights `[n, k]`.
+    pub weight: Weight,
+    /// Bias, bf16 `[n]`, or 0.
+    pub bias: DevicePtr,
+    /// What is stored.
+    pub output: Output,
+    /// Where.
+    pub out: DevicePtr,
+    /// [`partials_bytes`] of scratch memory; 0 if that is none.
+    pub partials: DevicePtr,
+    /// [`arrivals_count`] counters of 32 bits that are 0, and 0 again afterwards; 0 if there are
+    /// none.
+    pub arrivals: DevicePtr,
+    /// Rows of the input.
+    pub rows: usize,
+    /// Rows of W.
+    pub n: usize,
+    /// Columns of W, a multiple of 16.
+    pub k: usize,
+}
+
+/// Blocks along K for each tile of `gemm_decode`: so many that a narrow matrix with long rows keeps
+/// the memory of a large GPU busy. W alone decides, since the order of sums follows from it.
+pub fn decode_splits(n: usize, k: usize) -> u32 {
+    let tiles = (n as u32).div_ceil(GEMM_DECODE_FEATURES).max(1);
+    // Two blocks fit on a multiprocessor.
+    (2 * MULTIPROCESSORS / tiles).min(k as u32 / DECODE_SPLIT_K).max(1)
+}
+
+/// Scratch memory that a product of the decode family with `rows` rows needs.
+pub fn partials_bytes(n: usize, k: usize, rows: usize) -> u64 {
+    let splits = decode_splits(n, k);
+    let width = n.next_multiple_of(GEMM_DECODE_FEATURES as usize);
+    if splits == 1 { 0 } else { u64::from(splits) * (rows * width * size_of::<f32>()) as u64 }
+}
+
+/// Counters that a product of the decode family with `rows` rows needs.
+pub fn arrivals_count(n: usize, k: usize, rows: usize) -> usize {
+    let tiles = n.div_ceil(GEMM_DECODE_FEATURES as usize);
+    let row_tiles = rows.div_ceil(decode_tile(rows) as usize);
+    if decode_splits(n, k) == 1 { 0 } else { tiles * row_tiles }
+}
+
+/// Tokens of a tile of `gemm_decode`: 8, 16 or 32.
+fn decode_tile(rows: usize) -> u32 {
+    (rows as u32).next_power_of_two().clamp(8, 32)
+}
+
+/// Tokens of a tile of `gemm_prefill`: 128, 64 or 32, the widest that is half full and leaves no
+/// multiprocessor of a large GPU idle.
+fn prefill_tile(n: usize, rows: usize) -> u32 {
+    let (n, rows) = (n as u32, rows as u32);
+    let fills = |tile: &u32| {
+        let blocks = n.div_ceil(GEMM_PREFILL_FEATURES) * rows.div_ceil(*tile);
+        rows > tile / 2 && blocks >= MULTIPROCESSORS
+    };
+    [128, 64].into_iter().find(fills).unwrap_or(32)
+}
+
+/// Launches it.
+///
+/// # Errors
+/// [`crate::error::Error::Device`] if the device fails.
+///
+/// # Panics
+/// If a shape or an address is not what the fields of [`Gemm`] ask for.
+pub fn gemm(kernels: &Kernels, op: &Gemm) -> Result<()> {
+    let tile = match op.phase {
+        Phase::Decode => decode_tile(op.rows),
+        Phase::Prefill => prefill_tile(op.n, op.rows),
+    };
+    gemm_in_tiles(kernels, op, tile)
+}
+
+/// Launches it with tiles of so many tokens: 8, 16 or 32 in the decode family, 32, 64 or 128 in the
+/// prefill family. The width changes no bit of the result, only the time.
+///
+/// # Errors
+/// As [`gemm`].
+///
+/// # Panics
+/// As [`gemm`], or if there is no such width.
+pub fn gemm_in_tiles(kernels: &Kernels, op: &Gemm, tile: u32) -> Result<()> {
+    check(op);
+    match op.phase {
+        Phase::Decode => decode(kernels, op, tile),
+        Phase::Prefill => prefill(kernels, op, tile),
+    }
+}
+
+fn check(op: &Gemm) {
+    let (rows, n, k) = (op.rows, op.n, op.k);
+    assert!(rows < 1 << 24 && n < 1 << 22 && k < 1 << 24, "{rows} rows, W [{n}, {k}]");
+    assert!(n > 0 && k > 0 && k.is_multiple_of(K_STEP as usize), "W [{n}, {k}]");
+    let Weight::Bf16(weight) = op.weight;
+    let squares = op.norm.map_or(0, |norm| norm.squares);
+    let own = [op.x, weight, squares, op.bias, op.out, op.partials, op.arrivals];
+    let further = match op.output {
+        Output::Residual { stream, gamma, squares } => {
+            assert!(stream != 0 && gamma != 0 && squares != 0, "{:?}", op.output);
+            [stream, gamma, squares]
+        }
+        _ => [0; 3],
+    };
+    let aligned = own.iter().chain(&further).all(|at| at.is_multiple_of(16));
+    assert!(aligned && op.x != 0 && weight != 0 && op.out != 0, "{op:?}");
+    if matches!(op.output, Output::SwiGlu | Output::Residual { .. }) {
+        assert!(n.is_multiple_of(NORM_GROUP as usize), "{:?} of {n} features", op.output);
+    }
+}
+
+fn params(op: &Gemm, splits: u32) -> GemmParams {
+    let Weight::Bf16(weight) = op.weight;
+    let (residual, next_gamma, next_squares) = match op.output {
+        Output::Residual { stream, gamma, squares } => (stream, gamma, squares),
+        _ => (0, 0, 0),
+    };
+    GemmParams {
+        x: op.x,
+        weight,
+        squares: op.norm.map_or(0, |norm| norm.squares),
+        bias: op.bias,
+        residual,
+        next_gamma,
+        next_squares,
+        out: op.out,
+        partials: if splits == 1 { 0 } else { op.partials },
+        arrivals: if splits == 1 { 0 } else { op.arrivals },
+        rows: op.rows as u32,
+        n: op.n as u32,
+        k: op.k as u32,
+        splits,
+        flags: match op.output {
+            Output::SwiGlu => GEMM_SWIGLU,
+            Output::F32 => GEMM_OUT_F32,
+            Output::Bf16 | Output::Residual { .. } => 0,
+        },
+        epsilon: op.norm.map_or(0.0, |norm| norm.epsilon),
+    }
+}
+
+fn decode(kernels: &Kernels, op: &Gemm, tile: u32) -> Result<()> {
+    let splits = decode_splits(op.n, op.k);
+    assert!(splits == 1 || (op.partials != 0 && op.arrivals != 0), "no scratch memory: {op:?}");
+    let stage = (GEMM_DECODE_FEATURES + tile) * GEMM_DECODE_BF16_K * BF16;
+    let shape = Shape {
+        grid: [
+            (op.rows as u32).div_ceil(tile),
+            (op.n as u32).div_ceil(GEMM_DECODE_FEATURES),
+            splits,
+        ],
+        block: GEMM_DECODE_WARPS * WARP,
+        shared_bytes: GEMM_DECODE_WARPS * GEMM_DECODE_BF16_STAGES * stage,
+    };
+    let symbol = match tile {
+        8 => "gemm_decode_bf16_bf16_m8",
+        16 => "gemm_decode_bf16_bf16_m16",
+        32 => "gemm_decode_bf16_bf16_m32",
+        _ => panic!("tiles of {tile} tokens"),
+    };
+    kernels.launch(symbol, shape, &params(op, splits))
+}
+
+fn prefill(kernels: &Kernels, op: &Gemm, tile: u32) -> Result<()> {
+    let token_tiles = (op.rows as u32).div_ceil(tile);
+    let feature_tiles = (op.n as u32).div_ceil(GEMM_PREFILL_FEATURES);
+    let stage = (GEMM_PREFILL_FEATURES + tile) * GEMM_PREFILL_K * BF16;
+    let shape = Shape {
+        grid: [token_tiles * feature_tiles, 1, 1],
+        block: GEMM_PREFILL_THREADS,
+        shared_bytes: GEMM_PREFILL_STAGES * stage,
+    };
+    let symbol = match tile {
+        32 => "gemm_prefill_bf16_bf16_m32",
+        64 => "gemm_prefill_bf16_bf16_m64",
+        128 => "gemm_prefill_bf16_bf16_m128",
+        _ => panic!("tiles of {tile} tokens"),
+    };
+    kernels.launch(symbol, shape, &params(op, 1))
+}

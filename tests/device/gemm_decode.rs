@@ -1,0 +1,131 @@
+//! `gemm_decode`: products with few rows.
+
+use super::gemm::{Case, KINDS, Kind, row};
+use super::rigs;
+use ridgepoint::backend::Phase;
+use ridgepoint::backend::cuda::ops::gemm::{arrivals_count, decode_splits, partials_bytes};
+
+const PLAIN: Case =
+    Case { phase: Phase::Decode, n: 64, k: 128, norm: false, bias: false, kind: Kind::Bf16 };
+
+#[test]
+fn any_number_of_rows_is_right() {
+    let counts = (1..=17).chain(31..=33).chain(63..=65).chain(127..=129);
+    for (i, count) in counts.enumerate() {
+        let case = Case { norm: true, bias: i % 2 == 0, kind: KINDS[i % 4], ..PLAIN };
+        let rows: Vec<usize> = (0..count).collect();
+        for rig in rigs() {
+            case.check(&rows, &case.run(&rig, &rows));
+        }
+    }
+}
+
+#[test]
+fn any_k_and_n_are_right() {
+    for rig in rigs() {
+        for k in [16, 32, 64, 80, 96, 112, 128, 144, 272, 400] {
+            for kind in KINDS {
+                let case = Case { n: 80, k, kind, norm: kind != Kind::Bf16, ..PLAIN };
+                case.check(&[0, 1, 2], &case.run(&rig, &[0, 1, 2]));
+            }
+        }
+        for n in [1, 2, 3, 7, 8, 12, 63, 65, 66, 72, 100, 211] {
+            for kind in [Kind::Bf16, Kind::F32] {
+                let case = Case { n, k: 80, bias: true, norm: true, kind, ..PLAIN };
+                case.check(&[5, 6], &case.run(&rig, &[5, 6]));
+            }
+        }
+    }
+}
+
+/// Long rows, with several blocks along K.
+const LONG: Case = Case { n: 80, k: 1552, norm: true, bias: true, ..PLAIN };
+
+#[test]
+fn blocks_along_k_are_added_up() {
+    assert_eq!(decode_splits(LONG.n, LONG.k), 3);
+    for rig in rigs() {
+        for (kind, count) in KINDS.into_iter().zip([3, 12, 20, 34]) {
+            let case = Case { kind, ..LONG };
+            let rows: Vec<usize> = (0..count).collect();
+            let ready = case.ready(&rig, &rows);
+            let first = ready.run(0);
+            case.check(&rows, &first);
+            for seed in rig.seeds(4) {
+                assert_eq!(ready.run(seed), first, "{case:?}, schedule {seed}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_row_has_the_same_bits_wherever_it_stands() {
+    for rig in rigs() {
+        for (case, kind) in [(PLAIN, Kind::SwiGlu), (PLAIN, Kind::Residual), (LONG, Kind::F32)] {
+            let case = Case { kind, norm: true, ..case };
+            let alone = case.run(&rig, &[7]);
+            for count in [2, 9, 17, 33, 70] {
+                let at = count * 2 / 3;
+                let mut rows: Vec<usize> = (100..100 + count).collect();
+                rows[at] = 7;
+                let among = case.run(&rig, &rows);
+                assert_eq!(row(&among, count, at), alone, "{case:?}: row {at} of {count}");
+            }
+        }
+    }
+}
+
+#[test]
+fn tiles_of_any_width_give_the_same_bits() {
+    for rig in rigs() {
+        for case in [LONG, Case { kind: Kind::SwiGlu, n: 144, k: 400, ..LONG }] {
+            let rows = [3, 1, 4, 1, 5];
+            let narrow = case.run_in_tiles(&rig, &rows, 8);
+            assert_eq!(row(&narrow, 5, 1), row(&narrow, 5, 3), "one row twice");
+            for tile in [16, 32] {
+                assert_eq!(case.run_in_tiles(&rig, &rows, tile), narrow, "{case:?}: {tile}");
+            }
+        }
+    }
+}
+
+#[test]
+fn both_passes_give_the_same_bits() {
+    let all: Vec<_> = rigs().iter().map(|rig| LONG.run(rig, &[0, 1])).collect();
+    assert!(all.windows(2).all(|pair| pair[0] == pair[1]));
+}
+
+#[test]
+fn schedules_change_nothing() {
+    for rig in rigs() {
+        for kind in KINDS {
+            let case = Case { n: 144, k: 272, norm: true, kind, ..PLAIN };
+            let ready = case.ready(&rig, &[0, 1, 2, 3, 4, 5, 6, 7, 8]);
+            let first = ready.run(0);
+            for seed in rig.seeds(6) {
+                assert_eq!(ready.run(seed), first, "{case:?}, schedule {seed}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_weight_alone_decides_the_blocks_along_k() {
+    // Small matrices, those of the models in use, and a head.
+    for (n, k, splits) in [
+        (64, 64, 1),
+        (384, 640, 1),
+        (4096, 4096, 4),
+        (6144, 4096, 2),
+        (28_672, 4096, 1),
+        (4096, 14_336, 4),
+        (1024, 3072, 6),
+        (128_256, 4096, 1),
+    ] {
+        assert_eq!(decode_splits(n, k), splits, "W [{n}, {k}]");
+    }
+    assert_eq!((partials_bytes(64, 64, 9), arrivals_count(64, 64, 9)), (0, 0));
+    assert_eq!(partials_bytes(1000, 1024, 33), 2 * 33 * 1024 * 4);
+    assert_eq!(arrivals_count(1000, 1024, 32), 16);
+    assert_eq!(arrivals_count(1000, 1024, 33), 32);
+}
