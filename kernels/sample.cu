@@ -20,10 +20,10 @@
 //
 // Floor: row_count * (4 * vocab + 8) bytes; 15 to 80 instructions a token, the latter where all
 // noise is computed. Rows with filters read the logits again, from L2 unless they have left it.
-// Requested: a block asks for 88 bytes of its row, the last block for 2 KB, or 6 KB with filters and
-// 80 bytes a candidate; each adjustment is 16 bytes, and a tile that has any 2 KB. A distribution of
-// a language model has some hundreds of candidates. A flat one has all of the vocabulary, through
-// which the last block alone goes about ten times.
+// Requested: a block asks for 88 bytes of its row, the last block for 2 KB, or with filters 6 KB
+// and 80 bytes a candidate; each adjustment is 16 bytes. A distribution of a language model has
+// some hundreds of candidates. A flat one has all of the vocabulary, through which the last block
+// alone goes about ten times.
 //
 // Grid: x = blocks of tiles_per_block tiles, y = rows. No result depends on tiles_per_block.
 //
