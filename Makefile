@@ -35,7 +35,7 @@ bundle: export MAX_TOKENS := $(MAX_TOKENS)
 bundle: toolkit ## tests, benchmarks and demo as one folder to carry to a machine with a GPU
 	CARGO=$(CARGO) $(PYTHON) tools/bundle.py
 
-toolkit: ## nvcc and libclang into .toolkit/, where the machine has none
+toolkit: ## nvcc, libclang and cuobjdump into .toolkit/, where the machine has none
 	@tools/toolkit.sh
 
 params: toolkit ## write src/backend/cuda/params.rs anew from kernels/params.h

@@ -176,5 +176,5 @@ __device__ __forceinline__ void choose(const LogprobsParams &p) {
 }
 
 // Instances: the list of what is supported.
-KERNEL(logprobs_scan_f32, LogprobsParams, SAMPLE_THREADS) { scan(p); }
+KERNEL(logprobs_scan_f32, LogprobsParams, SAMPLE_THREADS, 8) { scan(p); }
 KERNEL(logprobs_choose_f32, LogprobsParams, SAMPLE_THREADS) { choose(p); }

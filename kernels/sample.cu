@@ -372,5 +372,5 @@ __device__ __forceinline__ void choose(const SampleParams &p) {
 }
 
 // Instances: the list of what is supported.
-KERNEL(sample_scan_f32, SampleParams, SAMPLE_THREADS) { scan(p); }
+KERNEL(sample_scan_f32, SampleParams, SAMPLE_THREADS, 8) { scan(p); }
 KERNEL(sample_choose_f32, SampleParams, SAMPLE_THREADS) { choose(p); }
