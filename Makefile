@@ -27,8 +27,9 @@ check: toolkit ## what must pass before a commit: format, lints, both feature se
 	$(CARGO) test --release --workspace
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --workspace --no-deps
 
-bench: toolkit ## the benchmarks
+bench: toolkit ## the benchmarks of the CPU, and what the simulator counts of the kernels
 	$(CARGO) bench
+	RIDGEPOINT_BENCH_DEVICE=sim $(CARGO) bench --bench ops
 
 bundle: export PROMPT := $(PROMPT)
 bundle: export MAX_TOKENS := $(MAX_TOKENS)
