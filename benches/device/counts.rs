@@ -3,7 +3,7 @@
 use super::models::Model;
 use super::{Device, Sizes, operations};
 use ptxsim::Counters;
-use ridgepoint::backend::cuda::driver::sim::SimDriver;
+use ridgepoint::backend::cuda::driver::SimDriver;
 use ridgepoint::error::Result;
 use std::sync::Arc;
 

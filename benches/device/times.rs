@@ -32,7 +32,7 @@ const GPU_VARIABLE: &str = "RIDGEPOINT_BENCH_GPU";
 /// [`Error::Device`] if there is no GPU.
 #[cfg(feature = "cuda")]
 pub fn time(criterion: Criterion) -> Result<()> {
-    use ridgepoint::backend::cuda::driver::cudarc::CudaDriver;
+    use ridgepoint::backend::cuda::driver::CudaDriver;
     let device = Device::new(std::sync::Arc::new(CudaDriver::open(0)?), true)?;
     time_on(&device, criterion)
 }

@@ -3,11 +3,13 @@
 use super::sample::{Memory, Rng, like_a_model};
 use super::traffic::Budget;
 use super::{Rig, rigs};
+use ridgepoint::backend::cuda::CudaBackend;
 use ridgepoint::backend::cuda::ops::logprobs::{
     Logprobs, LogprobsOut, decode, encode_tops, logprobs,
 };
 use ridgepoint::backend::cuda::params::LOGPROBS_TOP_MAX;
-use ridgepoint::request::{TokenId, TokenLogprobs};
+use ridgepoint::backend::{Backend, Role, SampleRow};
+use ridgepoint::request::{SamplingParams, TokenId, TokenLogprobs};
 use ridgepoint::sample;
 
 const WIDTH: usize = LOGPROBS_TOP_MAX as usize;
@@ -164,6 +166,49 @@ fn faulty_rows_are_not_numbers_and_harm_no_other() {
                 assert!(found.top.is_empty(), "row {row}");
             } else {
                 assert_eq!(bits(found), bits(&expected), "row {row}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_backend_draws_and_ranks_without_the_host() {
+    let vocab = 2500;
+    for rig in rigs() {
+        let backend = CudaBackend::new(rig.driver().clone()).unwrap();
+        let mut logits = backend.tensor(8, vocab, Role::Logits { context: 16 }).unwrap();
+        let mut rng = Rng(9);
+        let values: Vec<Vec<f32>> = (0..5).map(|_| like_a_model(&mut rng, vocab)).collect();
+        backend.upload(&values.concat(), &mut logits).unwrap();
+        let history = [TokenId(3), TokenId(4)];
+        let tops = [Some(3), None, Some(0), Some(64), None];
+        for (wanted, temperature) in
+            [(tops, 0.0), (tops, 0.9), ([None; 5], 0.9), ([Some(0); 5], 0.0)]
+        {
+            let params = wanted.map(|logprobs| SamplingParams {
+                temperature,
+                logprobs,
+                top_p: 0.9,
+                ..SamplingParams::default()
+            });
+            let rows: Vec<SampleRow<'_>> = params
+                .iter()
+                .map(|params| SampleRow { params, history: &history, prompt_len: 1 })
+                .collect();
+            let found = backend.sample(&logits, &rows).unwrap();
+            for (i, (found, row)) in found.iter().zip(&rows).enumerate() {
+                let expected = sample::draw(&values[i], row).unwrap();
+                assert_eq!(found.token, expected.token, "row {i}");
+                let (found, expected) = (found.logprobs.as_ref(), expected.logprobs.as_ref());
+                assert_eq!(found.map(bits), expected.map(bits), "row {i}");
+            }
+        }
+        let targets = [7, 0, 2499, 5, 6].map(TokenId);
+        for count in [5, 2] {
+            let found = backend.log_probs(&logits, &targets[..count]).unwrap();
+            assert_eq!(found.len(), count);
+            for ((found, values), target) in found.iter().zip(&values).zip(targets) {
+                assert_eq!(found.to_bits(), sample::log_prob(values, target).to_bits());
             }
         }
     }
