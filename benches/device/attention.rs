@@ -3,6 +3,7 @@
 use super::models::Model;
 use super::{BF16, Device, Floor, Launch, Op, Random};
 use ridgepoint::backend::cuda::kernels::Kernels;
+use ridgepoint::backend::cuda::memory::Buffer;
 use ridgepoint::backend::cuda::ops::attention::{
     AttentionDecode, AttentionPrefill, DecodeCapacity, SequenceRows, attention_decode,
     attention_prefill, plan_decode, plan_prefill, prefill_tile_rows,
@@ -74,6 +75,99 @@ impl Attention {
     }
 }
 
+/// What launches of both families read and write.
+struct Batch {
+    rows: Vec<SequenceRows>,
+    q: Buffer,
+    k_pages: Buffer,
+    v_pages: Buffer,
+    block_tables: Buffer,
+    table_stride: u32,
+    out: Buffer,
+}
+
+impl Attention {
+    fn operands(&self, device: &Device) -> Result<Batch> {
+        let (heads, rows) = (self.heads(), self.sequences * self.rows);
+        let stride = self.end.div_ceil(PAGE);
+        let pages = self.sequences * stride;
+        let mut order: Vec<u32> = (0..pages as u32).collect();
+        let mut random = Random(1);
+        for at in (1..pages).rev() {
+            order.swap(at, random.below(at + 1));
+        }
+        let width = heads.query * heads.dim;
+        let pool = || device.numbers(pages * heads.kv * PAGE * heads.dim);
+        Ok(Batch {
+            rows: self.batch(),
+            q: device.numbers(rows * width)?,
+            k_pages: pool()?,
+            v_pages: pool()?,
+            block_tables: device.upload(&order)?,
+            table_stride: stride as u32,
+            out: device.room(rows * width * BF16)?,
+        })
+    }
+
+    fn prepare_prefill(&self, device: &Device) -> Result<Launch> {
+        let (heads, batch) = (self.heads(), self.operands(device)?);
+        let tile_rows = prefill_tile_rows(&batch.rows, heads, device.multiprocessors());
+        let mut tiles = Vec::new();
+        plan_prefill(&batch.rows, tile_rows, &mut tiles);
+        let plan = device.upload(&tiles)?;
+        Ok(Box::new(move |kernels: &Kernels| {
+            let op = AttentionPrefill {
+                q: batch.q.ptr(),
+                k_pages: batch.k_pages.ptr(),
+                v_pages: batch.v_pages.ptr(),
+                block_tables: batch.block_tables.ptr(),
+                tiles: plan.ptr(),
+                tile_count: tiles.len() as u32,
+                tile_rows,
+                out: batch.out.ptr(),
+                heads,
+                table_stride: batch.table_stride,
+                window: None,
+            };
+            attention_prefill(kernels, &op)
+        }))
+    }
+
+    fn prepare_decode(&self, device: &Device) -> Result<Launch> {
+        let (heads, batch) = (self.heads(), self.operands(device)?);
+        let capacity = DecodeCapacity {
+            rows: (self.sequences * self.rows) as u32,
+            sequences: self.sequences as u32,
+            sequence_rows: self.rows as u32,
+            context: self.end as u32,
+        };
+        let mut words = Vec::new();
+        plan_decode(&batch.rows, heads, &mut words);
+        let plan = device.upload(&words)?;
+        let partials = device.room(capacity.partials_bytes(heads) as usize)?;
+        let arrivals = device.zeros(capacity.arrivals_bytes(heads) as usize)?;
+        let blocks = capacity.blocks(heads, device.multiprocessors());
+        Ok(Box::new(move |kernels: &Kernels| {
+            let op = AttentionDecode {
+                q: batch.q.ptr(),
+                k_pages: batch.k_pages.ptr(),
+                v_pages: batch.v_pages.ptr(),
+                block_tables: batch.block_tables.ptr(),
+                plan: plan.ptr(),
+                out: batch.out.ptr(),
+                partials: partials.ptr(),
+                arrivals: arrivals.ptr(),
+                heads,
+                table_stride: batch.table_stride,
+                window: None,
+                capacity,
+                blocks,
+            };
+            attention_decode(kernels, &op)
+        }))
+    }
+}
+
 impl Op for Attention {
     fn name(&self) -> String {
         let Attention { model, sequences, rows, end, .. } = self;
@@ -102,74 +196,9 @@ impl Op for Attention {
     }
 
     fn prepare(&self, device: &Device) -> Result<Launch> {
-        let (heads, batch) = (self.heads(), self.batch());
-        let rows = self.sequences * self.rows;
-        let stride = self.end.div_ceil(PAGE);
-        let pages = self.sequences * stride;
-        let mut order: Vec<u32> = (0..pages as u32).collect();
-        let mut random = Random(1);
-        for at in (1..pages).rev() {
-            order.swap(at, random.below(at + 1));
+        match self.phase {
+            Phase::Decode => self.prepare_decode(device),
+            Phase::Prefill => self.prepare_prefill(device),
         }
-        let block_tables = device.upload(&order)?;
-        let pool = || device.numbers(pages * heads.kv * PAGE * heads.dim);
-        let (k_pages, v_pages) = (pool()?, pool()?);
-        let width = heads.query * heads.dim;
-        let (q, out) = (device.numbers(rows * width)?, device.room(rows * width * BF16)?);
-        if self.phase == Phase::Prefill {
-            let tile_rows = prefill_tile_rows(&batch, heads, device.multiprocessors());
-            let mut tiles = Vec::new();
-            plan_prefill(&batch, tile_rows, &mut tiles);
-            let plan = device.upload(&tiles)?;
-            let op = AttentionPrefill {
-                q: q.ptr(),
-                k_pages: k_pages.ptr(),
-                v_pages: v_pages.ptr(),
-                block_tables: block_tables.ptr(),
-                tiles: plan.ptr(),
-                tile_count: tiles.len() as u32,
-                tile_rows,
-                out: out.ptr(),
-                heads,
-                table_stride: stride as u32,
-                window: None,
-            };
-            let held = [q, k_pages, v_pages, block_tables, plan, out];
-            return Ok(Box::new(move |kernels: &Kernels| {
-                let _held = &held;
-                attention_prefill(kernels, &op)
-            }));
-        }
-        let capacity = DecodeCapacity {
-            rows: rows as u32,
-            sequences: self.sequences as u32,
-            sequence_rows: 1,
-            context: self.end as u32,
-        };
-        let mut words = Vec::new();
-        plan_decode(&batch, heads, &mut words);
-        let plan = device.upload(&words)?;
-        let partials = device.room(capacity.partials_bytes(heads) as usize)?;
-        let arrivals = device.zeros(capacity.arrivals_bytes(heads) as usize)?;
-        let op = AttentionDecode {
-            q: q.ptr(),
-            k_pages: k_pages.ptr(),
-            v_pages: v_pages.ptr(),
-            block_tables: block_tables.ptr(),
-            plan: plan.ptr(),
-            out: out.ptr(),
-            partials: partials.ptr(),
-            arrivals: arrivals.ptr(),
-            heads,
-            table_stride: stride as u32,
-            window: None,
-            capacity,
-            blocks: capacity.blocks(heads, device.multiprocessors()),
-        };
-        let held = [q, k_pages, v_pages, block_tables, plan, out, partials, arrivals];
-        Ok(Box::new(move |kernels: &Kernels| {
-            let _held = &held;
-            attention_decode(kernels, &op)
-        }))
     }
 }

@@ -1,7 +1,7 @@
 //! Counts of the simulator: what decides a kernel's speed and can be known without a GPU.
 
 use super::models::Model;
-use super::{Device, Sizes, operations};
+use super::{Device, Sizes, is_wanted, operations};
 use ptxsim::Counters;
 use ridgepoint::backend::cuda::driver::SimDriver;
 use ridgepoint::error::Result;
@@ -37,7 +37,6 @@ pub fn count() -> Result<()> {
     // The tests watch every access. Here that would only take time.
     sim.set_checks(false);
     let device = Device::new(sim.clone(), false)?;
-    let filters: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with('-')).collect();
     let mut models = Model::all()?;
     models.truncate(1);
     println!("{HEADING}");
@@ -47,7 +46,7 @@ pub fn count() -> Result<()> {
     );
     for op in operations(&models, &SIZES) {
         let name = op.name();
-        if !filters.is_empty() && !filters.iter().any(|filter| name.contains(filter.as_str())) {
+        if !is_wanted(&name) {
             continue;
         }
         let launch = op.prepare(&device)?;

@@ -11,18 +11,20 @@ mod vocabulary;
 pub use counts::count;
 pub use times::time;
 
+use half::bf16;
 use models::Model;
 use ridgepoint::backend::Phase;
 use ridgepoint::backend::cuda::driver::Driver;
 use ridgepoint::backend::cuda::kernels::Kernels;
 use ridgepoint::backend::cuda::memory::Buffer;
 use ridgepoint::error::Result;
+use std::cell::Cell;
 use std::sync::Arc;
 
 /// Bytes of an element of bf16.
 const BF16: usize = 2;
-/// Bytes of random numbers that larger operands repeat: no power of two, so that rows differ.
-const PATTERN_BYTES: usize = 2 * 500_009;
+/// Random numbers that operands repeat: so many that rows of any width differ.
+const PATTERN: usize = 500_009;
 
 /// What an operation must at least do.
 #[derive(Debug, Clone, Copy)]
@@ -35,6 +37,14 @@ pub struct Floor {
 
 /// A launch, or two that belong together, with operands of their own.
 pub type Launch = Box<dyn Fn(&Kernels) -> Result<()>>;
+
+/// A launch that owns what its operands name.
+fn keeping<T: 'static>(held: T, run: impl Fn(&Kernels) -> Result<()> + 'static) -> Launch {
+    Box::new(move |kernels| {
+        let _held = &held;
+        run(kernels)
+    })
+}
 
 /// An operation of some shape.
 pub trait Op {
@@ -55,14 +65,28 @@ pub trait Op {
 /// Where operations run.
 pub struct Device {
     pub kernels: Kernels,
-    /// Whether operands are numbers. Counts do not depend on the numbers of most operations, and
-    /// what nobody writes takes no memory in the simulator.
-    fills: bool,
+    /// What operands are filled with. Nothing in the simulator: counts do not depend on numbers
+    /// but where logits are drawn from, and what nobody writes takes no memory there.
+    pattern: Vec<bf16>,
+    /// Whether memory was asked for that there was not.
+    exhausted: Cell<bool>,
 }
 
 impl Device {
     fn new(driver: Arc<dyn Driver>, fills: bool) -> Result<Device> {
-        Ok(Device { kernels: Kernels::new(driver)?, fills })
+        let mut random = Random(1);
+        let number = |_| bf16::from_f32(random.unit() * 2.0 - 1.0);
+        let pattern = (0..if fills { PATTERN } else { 0 }).map(number).collect();
+        Ok(Device { kernels: Kernels::new(driver)?, pattern, exhausted: Cell::new(false) })
+    }
+
+    /// The launch of an operation, or `None` if there is no memory for its operands.
+    fn prepare(&self, op: &dyn Op) -> Result<Option<Launch>> {
+        match op.prepare(self) {
+            Ok(launch) => Ok(Some(launch)),
+            Err(_) if self.exhausted.take() => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     pub fn driver(&self) -> &Arc<dyn Driver> {
@@ -74,17 +98,11 @@ impl Device {
     }
 
     /// An operand of `elements` bf16 numbers from -1 to 1.
-    pub fn numbers(&self, elements: usize) -> Result<Buffer> {
+    fn numbers(&self, elements: usize) -> Result<Buffer> {
         let buffer = self.room(elements * BF16)?;
-        if !self.fills {
-            return Ok(buffer);
-        }
-        let mut random = Random(elements as u64);
-        let number = |_| half::bf16::from_f32(random.unit() * 2.0 - 1.0);
-        let pattern: Vec<half::bf16> = (0..PATTERN_BYTES / BF16).map(number).collect();
-        let pattern: &[u8] = bytemuck::cast_slice(&pattern);
+        let pattern: &[u8] = bytemuck::cast_slice(&self.pattern);
         let mut at = 0;
-        while at < buffer.bytes() {
+        while !pattern.is_empty() && at < buffer.bytes() {
             let piece = pattern.len().min((buffer.bytes() - at) as usize);
             self.driver().write(buffer.ptr() + at, &pattern[..piece])?;
             at += piece as u64;
@@ -95,23 +113,29 @@ impl Device {
     /// Sums of squares beside rows of a normed tensor: of the order that such rows have.
     pub fn squares(&self, groups: usize) -> Result<Buffer> {
         let buffer = self.room(4 * groups)?;
-        if self.fills {
+        if !self.pattern.is_empty() {
             buffer.write(&vec![16.0f32; groups])?;
         }
         Ok(buffer)
     }
 
     pub fn upload<T: bytemuck::NoUninit>(&self, data: &[T]) -> Result<Buffer> {
-        Buffer::of(self.driver(), data)
+        let buffer = self.room(size_of_val(data))?;
+        buffer.write(data)?;
+        Ok(buffer)
+    }
+
+    pub fn zeros(&self, bytes: usize) -> Result<Buffer> {
+        let buffer = self.room(bytes)?;
+        self.driver().fill(buffer.ptr(), 0, buffer.bytes())?;
+        Ok(buffer)
     }
 
     /// Memory of undefined content.
     pub fn room(&self, bytes: usize) -> Result<Buffer> {
-        Buffer::new(self.driver(), bytes as u64)
-    }
-
-    pub fn zeros(&self, bytes: usize) -> Result<Buffer> {
-        Buffer::zeroed(self.driver(), bytes as u64)
+        let buffer = Buffer::new(self.driver(), bytes as u64);
+        self.exhausted.set(buffer.is_err());
+        buffer
     }
 }
 
@@ -134,6 +158,14 @@ impl Random {
     pub fn below(&mut self, n: usize) -> usize {
         (self.word() % n as u64) as usize
     }
+}
+
+/// Whether a name is asked for: by the first argument that is no option and no value of one.
+fn is_wanted(name: &str) -> bool {
+    let arguments: Vec<String> = std::env::args().collect();
+    let is_value = |option: &str| option.starts_with("--") && option != "--bench";
+    let is_filter = |pair: &&[String]| !pair[1].starts_with('-') && !is_value(&pair[0]);
+    arguments.windows(2).find(is_filter).is_none_or(|pair| name.contains(&pair[1]))
 }
 
 /// Sizes that are tried.

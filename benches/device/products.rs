@@ -1,9 +1,8 @@
 //! Products of both families with the matrices of a layer and with the head.
 
 use super::models::Model;
-use super::{BF16, Device, Floor, Launch, Op};
+use super::{BF16, Device, Floor, Launch, Op, keeping};
 use ridgepoint::backend::Phase;
-use ridgepoint::backend::cuda::kernels::Kernels;
 use ridgepoint::backend::cuda::ops::gemm::{
     Gemm, InputNorm, Output, Weight, arrivals_count, decode_splits, decode_tile, gemm,
     partials_bytes, prefill_tile,
@@ -141,9 +140,6 @@ impl Op for Product {
             k,
         };
         let held = [x, weight, squares, out, stream, gamma, next_squares, partials, arrivals];
-        Ok(Box::new(move |kernels: &Kernels| {
-            let _held = &held;
-            gemm(kernels, &op)
-        }))
+        Ok(keeping(held, move |kernels| gemm(kernels, &op)))
     }
 }

@@ -1,8 +1,7 @@
 //! Operations that go over rows once: embed, gather, rope_append, rmsnorm, silu_mul.
 
 use super::models::Model;
-use super::{BF16, Device, Floor, Launch, Op};
-use ridgepoint::backend::cuda::kernels::Kernels;
+use super::{BF16, Device, Floor, Launch, Op, keeping};
 use ridgepoint::backend::cuda::ops::activation::{SiluMul, silu_mul};
 use ridgepoint::backend::cuda::ops::embed::{Embed, PreparedNorm, embed};
 use ridgepoint::backend::cuda::ops::gather::{Gather, gather};
@@ -47,7 +46,9 @@ impl Rows {
     }
 
     fn embed(&self, device: &Device) -> Result<Launch> {
-        let (rows, hidden, vocab) = (self.rows, self.hidden(), self.model.config.vocab_size);
+        // Rows of the table that no token names would only take time to make.
+        let vocab = self.model.config.vocab_size.min(4 * self.rows);
+        let (rows, hidden) = (self.rows, self.hidden());
         let table = device.numbers(vocab * hidden)?;
         let ids = device.upload(&scattered(rows, vocab))?;
         let (out, gamma) = (device.room(rows * hidden * BF16)?, device.numbers(hidden)?);
@@ -65,10 +66,7 @@ impl Rows {
             vocab: vocab as u32,
         };
         let held = [table, ids, out, gamma, scaled, squares];
-        Ok(Box::new(move |kernels: &Kernels| {
-            let _held = &held;
-            embed(kernels, &op)
-        }))
+        Ok(keeping(held, move |kernels| embed(kernels, &op)))
     }
 
     fn gather(&self, device: &Device) -> Result<Launch> {
@@ -89,10 +87,7 @@ impl Rows {
             width,
         };
         let held = [x, squares, row_ids, out, out_squares];
-        Ok(Box::new(move |kernels: &Kernels| {
-            let _held = &held;
-            gather(kernels, &op)
-        }))
+        Ok(keeping(held, move |kernels| gather(kernels, &op)))
     }
 
     fn rope_append(&self, device: &Device) -> Result<Launch> {
@@ -119,10 +114,7 @@ impl Rows {
             tokens: rows as u32,
         };
         let held = [qkv, cos_sin, positions, slots, q_out, k_pages, v_pages];
-        Ok(Box::new(move |kernels: &Kernels| {
-            let _held = &held;
-            rope_append(kernels, &op)
-        }))
+        Ok(keeping(held, move |kernels| rope_append(kernels, &op)))
     }
 
     fn rmsnorm(&self, device: &Device) -> Result<Launch> {
@@ -139,10 +131,7 @@ impl Rows {
             epsilon: 1e-5,
         };
         let held = [input, residual, gamma, out];
-        Ok(Box::new(move |kernels: &Kernels| {
-            let _held = &held;
-            rmsnorm(kernels, &op)
-        }))
+        Ok(keeping(held, move |kernels| rmsnorm(kernels, &op)))
     }
 
     fn silu_mul(&self, device: &Device) -> Result<Launch> {
@@ -156,10 +145,7 @@ impl Rows {
             intermediate: inner as u32,
         };
         let held = [gate_up, out];
-        Ok(Box::new(move |kernels: &Kernels| {
-            let _held = &held;
-            silu_mul(kernels, &op)
-        }))
+        Ok(keeping(held, move |kernels| silu_mul(kernels, &op)))
     }
 }
 

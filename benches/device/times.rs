@@ -1,11 +1,10 @@
 //! Times on a GPU, taken by its own clock around replays of recorded launches.
 
 use super::models::Model;
-use super::{Device, Floor, Launch, Op, Sizes, operations};
+use super::{Device, Floor, Launch, Op, Sizes, is_wanted, operations};
 use criterion::{Criterion, Throughput};
 use ridgepoint::error::{Error, Result};
 use ridgepoint::model::gpu::Gpu;
-use std::cell::RefCell;
 use std::process::Command;
 use std::time::Duration;
 
@@ -54,8 +53,9 @@ fn time_on(device: &Device, mut criterion: Criterion) -> Result<()> {
         gpu.flops_per_s / 1e12
     );
     print_state();
-    for op in operations(&Model::all()?, &SIZES) {
-        one(device, &mut criterion, &gpu, &*op)?;
+    let all = operations(&Model::all()?, &SIZES);
+    for op in all.iter().filter(|op| is_wanted(&op.name())) {
+        one(device, &mut criterion, &gpu, &**op)?;
     }
     print_state();
     criterion.final_summary();
@@ -65,41 +65,29 @@ fn time_on(device: &Device, mut criterion: Criterion) -> Result<()> {
 /// Times one operation and prints it beside its floor.
 fn one(device: &Device, criterion: &mut Criterion, gpu: &Gpu, op: &dyn Op) -> Result<()> {
     let (name, floor) = (op.name(), op.floor());
-    let samples = RefCell::new(Vec::new());
-    let failure = RefCell::new(None);
+    let Some(recording) = Recording::new(device, op)? else {
+        println!("{name}: left out, the device has no memory for it");
+        return Ok(());
+    };
+    let mut samples: Vec<f64> = Vec::new();
+    let mut failure = None;
     let mut group = criterion.benchmark_group("cuda");
     group.throughput(Throughput::Bytes(floor.bytes));
-    let mut ready = None;
     group.bench_function(&name, |bencher| {
-        // Operands are made here, so that a filter on names leaves them out too.
-        let recorded = match ready.get_or_insert_with(|| Recording::new(device, op)) {
-            Ok(Some(recorded)) => recorded,
-            Ok(None) => return bencher.iter_custom(|_| Duration::from_nanos(1)),
-            Err(error) => {
-                failure.borrow_mut().get_or_insert(error.to_string());
-                return bencher.iter_custom(|_| Duration::from_nanos(1));
-            }
-        };
-        bencher.iter_custom(|iterations| match recorded.time(device, iterations) {
-            Ok(seconds) => {
-                samples.borrow_mut().push(seconds);
-                Duration::from_secs_f64(seconds * iterations as f64)
-            }
-            Err(error) => {
-                failure.borrow_mut().get_or_insert(error.to_string());
-                Duration::from_nanos(1)
-            }
+        bencher.iter_custom(|iterations| {
+            // After a failure no figure is printed; criterion wants some number.
+            let seconds = recording.time(device, iterations).unwrap_or_else(|error| {
+                failure.get_or_insert(error);
+                1.0
+            });
+            samples.push(seconds);
+            Duration::from_secs_f64(seconds * iterations as f64)
         });
     });
     group.finish();
-    if let Some(reason) = failure.into_inner() {
-        return Err(Error::Device(reason));
+    if let Some(error) = failure {
+        return Err(error);
     }
-    if let Some(Ok(None)) = ready {
-        println!("{name}: left out, it takes more memory than the device has left");
-        return Ok(());
-    }
-    let mut samples = samples.into_inner();
     samples.sort_by(f64::total_cmp);
     if let Some(median) = samples.get(samples.len() / 2) {
         print_line(&name, *median, floor, gpu);
@@ -132,23 +120,17 @@ struct Recording {
 impl Recording {
     /// `None` if there is no memory for it.
     fn new(device: &Device, op: &dyn Op) -> Result<Option<Recording>> {
-        let before = device.driver().free_bytes()?;
         let wanted = ROTATION_BYTES.div_ceil(op.floor().bytes.max(1)).clamp(2, COPIES_MAX);
         let mut copies = Vec::new();
         while copies.len() < wanted as usize {
-            match op.prepare(device) {
-                Ok(copy) => copies.push(copy),
-                // Fewer copies do: what is that large displaces itself from the cache.
-                Err(_) if !copies.is_empty() => break,
-                Err(_) => return Ok(None),
-            }
-            let held = before - device.driver().free_bytes()?;
-            if before < held + held / copies.len() as u64 {
-                break;
-            }
+            // Fewer copies do where there is no memory for more: what is that large displaces
+            // itself from the cache.
+            let Some(copy) = device.prepare(op)? else { break };
+            copies.push(copy);
         }
+        let Some(first) = copies.first() else { return Ok(None) };
         // The first launch of a kernel loads it, which cannot be recorded.
-        copies[0](&device.kernels)?;
+        first(&device.kernels)?;
         device.driver().synchronize()?;
         let launches = LAUNCHES_MIN.next_multiple_of(copies.len());
         let graph = device.kernels.record(|| {

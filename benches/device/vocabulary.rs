@@ -1,9 +1,8 @@
 //! Operations on rows of logits: draws, greedy, plain and with filters, and log-probabilities.
 
 use super::models::Model;
-use super::{Device, Floor, Launch, Op, Random};
+use super::{Device, Floor, Launch, Op, Random, keeping};
 use ridgepoint::backend::SampleRow;
-use ridgepoint::backend::cuda::kernels::Kernels;
 use ridgepoint::backend::cuda::ops::logprobs::{Logprobs, LogprobsOut, encode_tops, logprobs};
 use ridgepoint::backend::cuda::ops::sample::{Sample, SampleInputs, sample};
 use ridgepoint::backend::cuda::ops::selection::{SelectionSizes, SelectionWorkspace};
@@ -88,10 +87,7 @@ impl Vocabulary {
             filters: encoded.filters,
         };
         let held = ([logits, inputs, drawn], memory);
-        Ok(Box::new(move |kernels: &Kernels| {
-            let _held = &held;
-            sample(kernels, &op)
-        }))
+        Ok(keeping(held, move |kernels| sample(kernels, &op)))
     }
 
     fn logprobs(&self, device: &Device) -> Result<Launch> {
@@ -120,10 +116,7 @@ impl Vocabulary {
             stride: vocab as u32,
         };
         let held = ([logits, tokens, tops, own, counts, top_tokens, top_logprobs], memory);
-        Ok(Box::new(move |kernels: &Kernels| {
-            let _held = &held;
-            logprobs(kernels, &op)
-        }))
+        Ok(keeping(held, move |kernels| logprobs(kernels, &op)))
     }
 }
 
