@@ -12,6 +12,7 @@ mod device;
 mod engine;
 mod fuzz_corpus;
 mod kernels;
+mod kv;
 mod ops;
 mod params;
 mod reference;

@@ -62,7 +62,7 @@ impl Cursor {
     }
 
     /// The place of a sequence that does not take part.
-    pub(super) fn outside() -> Cursor {
+    pub fn outside() -> Cursor {
         Cursor(Place::Outside)
     }
 
