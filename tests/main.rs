@@ -17,5 +17,6 @@ mod ops;
 mod params;
 mod reference;
 mod sample;
+mod static_gates;
 mod text;
 mod tidy;

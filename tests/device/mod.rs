@@ -14,6 +14,7 @@ mod gather;
 mod gemm;
 mod gemm_decode;
 mod gemm_prefill;
+mod logprobs;
 mod model;
 mod rmsnorm;
 mod rope_append;
