@@ -188,6 +188,13 @@ static const uint32_t GEMM_DECODE_BF16_K = 64;
 /// Steps that a warp of `gemm_decode` has room for with bf16 weights.
 static const uint32_t GEMM_DECODE_BF16_STAGES = 3;
 
+/// Steps that a warp of `gemm_decode` has room for with int4 weights in groups of 128, each a unit
+/// of packed weights; with groups of 64 twice as many.
+static const uint32_t GEMM_DECODE_INT4_STAGES = 4;
+
+/// Rows of W in a unit of packed int4 weights. Its columns are one group.
+static const uint32_t INT4_UNIT_ROWS = 64;
+
 /// Rows of W that a block of `gemm_prefill` takes.
 static const uint32_t GEMM_PREFILL_FEATURES = 128;
 

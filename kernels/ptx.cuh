@@ -41,6 +41,12 @@ __device__ __forceinline__ uint4 ld_shared_v4_u32(uint32_t address) {
     return v;
 }
 
+__device__ __forceinline__ uint32_t ld_shared_u32(uint32_t address) {
+    uint32_t v;
+    asm volatile("ld.shared.u32 %0, [%1];" : "=r"(v) : "r"(address) : "memory");
+    return v;
+}
+
 __device__ __forceinline__ void st_shared_v4_u32(uint32_t address, const uint4 &v) {
     asm volatile("st.shared.v4.u32 [%0], {%1, %2, %3, %4};"
                  :

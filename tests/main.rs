@@ -15,6 +15,7 @@ mod kernels;
 mod ops;
 mod params;
 mod reference;
+mod repack;
 mod sample;
 #[cfg(feature = "cuda")]
 mod simulated;

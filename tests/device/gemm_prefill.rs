@@ -1,11 +1,18 @@
 //! `gemm_prefill`: products with many rows.
 
-use super::gemm::{Case, KINDS, Kind, row};
+use super::gemm::{Case, Format, KINDS, Kind, row};
 use super::rigs;
 use ridgepoint::backend::Phase;
 
-const PLAIN: Case =
-    Case { phase: Phase::Prefill, n: 144, k: 208, norm: true, bias: true, kind: Kind::Bf16 };
+const PLAIN: Case = Case {
+    phase: Phase::Prefill,
+    format: Format::Bf16,
+    n: 144,
+    k: 208,
+    norm: true,
+    bias: true,
+    kind: Kind::Bf16,
+};
 const TILES: [u32; 3] = [32, 64, 128];
 
 #[test]

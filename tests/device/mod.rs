@@ -9,12 +9,12 @@ mod attention_prefill;
 mod driver;
 mod embed;
 mod gather;
-mod rmsnorm;
-mod silu_mul;
-mod traffic;
 mod gemm;
 mod gemm_decode;
 mod gemm_prefill;
+mod rmsnorm;
+mod silu_mul;
+mod traffic;
 
 use half::bf16;
 use ptxsim::Counters;

@@ -1,7 +1,7 @@
 //! Launch arguments and constants that host and kernels share. Made by `make params` from
 //! kernels/params.h, where to change them.
 //!
-//! Header: 23f38659ae5158294cecca52da93ebb8
+//! Header: 46d80148bb630f7d95ea598d694ff51f
 
 /// Tokens in one page of the KV cache.
 pub const KV_PAGE_TOKENS: u32 = 64;
@@ -266,6 +266,11 @@ pub const GEMM_DECODE_WARPS: u32 = 4;
 pub const GEMM_DECODE_BF16_K: u32 = 64;
 /// Steps that a warp of `gemm_decode` has room for with bf16 weights.
 pub const GEMM_DECODE_BF16_STAGES: u32 = 3;
+/// Steps that a warp of `gemm_decode` has room for with int4 weights in groups of 128, each a unit
+/// of packed weights; with groups of 64 twice as many.
+pub const GEMM_DECODE_INT4_STAGES: u32 = 4;
+/// Rows of W in a unit of packed int4 weights. Its columns are one group.
+pub const INT4_UNIT_ROWS: u32 = 64;
 /// Rows of W that a block of `gemm_prefill` takes.
 pub const GEMM_PREFILL_FEATURES: u32 = 128;
 /// Threads in a block of `gemm_prefill`.

@@ -7,5 +7,5 @@ pub mod attention;
 mod check;
 pub mod embed;
 pub mod gather;
-pub mod norm;
 pub mod gemm;
+pub mod norm;
