@@ -25,6 +25,18 @@ __device__ __forceinline__ void int4_fragment(uint32_t (&a)[4], uint32_t word) {
     }
 }
 
+// The same less the zero point, exactly: `low` and `high` are pairs of -(128 + zero point) of the
+// rows g and g + 8 of the fragment.
+__device__ __forceinline__ void int4_fragment(uint32_t (&a)[4], uint32_t word, uint32_t low,
+                                              uint32_t high) {
+    constexpr uint32_t ONES = 0x3f803f80u;
+    int4_fragment(a, word);
+#pragma unroll
+    for (uint32_t r = 0; r < 4; r++) {
+        a[r] = ptx::fma_rn_bf16x2(a[r], ONES, r % 2 == 0 ? low : high);
+    }
+}
+
 // Eight elements of bf16 in 16 bytes, as they lie in memory.
 struct Bf16x8 {
     uint32_t pair[4];

@@ -103,6 +103,22 @@ struct RowTile {
     }
 };
 
+// Where the parts of a unit of packed int4 weights begin (load/repack): 4 bits a weight, then a
+// scale a row, then perhaps an offset a row, which is -(128 + zero point).
+template <uint32_t GROUP, bool ZERO_POINTS>
+struct Int4Unit {
+    static constexpr uint32_t SCALES = INT4_UNIT_ROWS * GROUP / 2;
+    static constexpr uint32_t VECTOR_BYTES = INT4_UNIT_ROWS * 2;
+    static constexpr uint32_t BYTES = SCALES + (ZERO_POINTS ? 2 : 1) * VECTOR_BYTES;
+    // Two offsets of units that have none of their own.
+    static constexpr uint32_t OFFSET_PAIR = 0xc308c308u;
+
+    // Elements of a vector for the rows g and g + 8 of 16 features, by the lanes of a fragment.
+    static __device__ __forceinline__ uint32_t row_pair(uint32_t vector, uint32_t features) {
+        return ptx::ld_shared_u32(vector + features * 32 + threadIdx.x % WARP / 4 * 4);
+    }
+};
+
 // Up to four neighbours of a vector of bf16, those from `length` on as 0.
 __device__ __forceinline__ void load_four(float (&v)[4], const uint16_t *vector, uint32_t at,
                                           uint32_t length) {

@@ -1,7 +1,8 @@
 // gemm_decode: out = epilogue(x W^T) for few rows of x, where reading W is the cost.
 //
 //   x        bf16 [rows, k]   16-byte aligned, k a multiple of 16
-//   W        bf16 [n, k]      row-major, 16-byte aligned
+//   W        bf16 [n, k]      row-major, 16-byte aligned; or
+//            int4 [n, k]      packed by load/repack in groups of 128 or 64, 16-byte aligned
 //   the others as GemmParams says; n any number, with a residual or SwiGLU a multiple of 16
 //
 // A block takes 64 features, all tokens of a tile of 8, 16 or 32, and with `splits` blocks a tile a
@@ -93,9 +94,8 @@ struct Int4Slice {
     static constexpr uint32_t K = GROUP;
     static constexpr uint32_t STAGES = GEMM_DECODE_INT4_STAGES * 128 / GROUP;
     using Tokens = RowTile<COLUMNS, K, WARP>;
-    static constexpr uint32_t SCALES = INT4_UNIT_ROWS * GROUP / 2;  // where they begin in a unit
-    static constexpr uint32_t OFFSETS = SCALES + INT4_UNIT_ROWS * 2;
-    static constexpr uint32_t WEIGHT_BYTES = OFFSETS + (ZERO_POINTS ? INT4_UNIT_ROWS * 2 : 0);
+    using Unit = Int4Unit<GROUP, ZERO_POINTS>;
+    static constexpr uint32_t WEIGHT_BYTES = Unit::BYTES;
     static_assert(INT4_UNIT_ROWS == GEMM_DECODE_FEATURES, "a block takes one row of units");
 
     const uint8_t *source;  // this lane's part of the first unit
@@ -116,11 +116,6 @@ struct Int4Slice {
                 ptx::cp_async_16_evict_first(stage + own + at, from + at);
             }
         }
-    }
-
-    // Scales or offsets of the rows g and g + 8 of 16 features.
-    __device__ __forceinline__ static uint32_t row_pair(uint32_t vector, uint32_t f) {
-        return ptx::ld_shared_u32(vector + f * 32 + threadIdx.x % WARP / 4 * 4);
     }
 
     __device__ __forceinline__ void multiply(uint32_t stage) {
@@ -162,8 +157,10 @@ struct Int4Slice {
         }
 #pragma unroll
         for (uint32_t f = 0; f < GEMM_DECODE_FEATURES / 16; f++) {
-            const uint32_t scales = row_pair(stage + SCALES, f);
-            const uint32_t offsets = ZERO_POINTS ? row_pair(stage + OFFSETS, f) : 0xc308c308u;
+            const uint32_t vectors = stage + Unit::SCALES;
+            const uint32_t scales = Unit::row_pair(vectors, f);
+            const uint32_t offsets = ZERO_POINTS ? Unit::row_pair(vectors + Unit::VECTOR_BYTES, f)
+                                                 : Unit::OFFSET_PAIR;
 #pragma unroll
             for (uint32_t t = 0; t < COLUMNS / 8; t++) {
 #pragma unroll

@@ -207,6 +207,9 @@ static const uint32_t GEMM_PREFILL_K = 64;
 /// Steps that a block of `gemm_prefill` has room for.
 static const uint32_t GEMM_PREFILL_STAGES = 3;
 
+/// The same with int4 weights, where a block has a multiprocessor for itself.
+static const uint32_t GEMM_PREFILL_INT4_STAGES = 4;
+
 /// Tiles of tokens whose blocks follow one another before the next tile of features begins. Blocks
 /// that run at the same time then share what they read of both operands in L2.
 static const uint32_t GEMM_PREFILL_RASTER = 16;

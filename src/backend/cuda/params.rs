@@ -1,7 +1,7 @@
 //! Launch arguments and constants that host and kernels share. Made by `make params` from
 //! kernels/params.h, where to change them.
 //!
-//! Header: 46d80148bb630f7d95ea598d694ff51f
+//! Header: 8c96cbca171ba3fd50ad67cf0751044b
 
 /// Tokens in one page of the KV cache.
 pub const KV_PAGE_TOKENS: u32 = 64;
@@ -279,6 +279,8 @@ pub const GEMM_PREFILL_THREADS: u32 = 256;
 pub const GEMM_PREFILL_K: u32 = 64;
 /// Steps that a block of `gemm_prefill` has room for.
 pub const GEMM_PREFILL_STAGES: u32 = 3;
+/// The same with int4 weights, where a block has a multiprocessor for itself.
+pub const GEMM_PREFILL_INT4_STAGES: u32 = 4;
 /// Tiles of tokens whose blocks follow one another before the next tile of features begins. Blocks
 /// that run at the same time then share what they read of both operands in L2.
 pub const GEMM_PREFILL_RASTER: u32 = 16;

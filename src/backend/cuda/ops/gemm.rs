@@ -5,8 +5,9 @@ use crate::backend::cuda::driver::DevicePtr;
 use crate::backend::cuda::kernels::{Kernels, Shape};
 use crate::backend::cuda::params::{
     GEMM_DECODE_BF16_K, GEMM_DECODE_BF16_STAGES, GEMM_DECODE_FEATURES, GEMM_DECODE_INT4_STAGES,
-    GEMM_DECODE_WARPS, GEMM_OUT_F32, GEMM_PREFILL_FEATURES, GEMM_PREFILL_K, GEMM_PREFILL_STAGES,
-    GEMM_PREFILL_THREADS, GEMM_SWIGLU, GemmParams, INT4_UNIT_ROWS, NORM_GROUP,
+    GEMM_DECODE_WARPS, GEMM_OUT_F32, GEMM_PREFILL_FEATURES, GEMM_PREFILL_INT4_STAGES,
+    GEMM_PREFILL_K, GEMM_PREFILL_STAGES, GEMM_PREFILL_THREADS, GEMM_SWIGLU, GemmParams,
+    INT4_UNIT_ROWS, NORM_GROUP,
 };
 use crate::error::Result;
 
@@ -278,11 +279,20 @@ fn decode(kernels: &Kernels, op: &Gemm, tile: u32) -> Result<()> {
 fn prefill(kernels: &Kernels, op: &Gemm, tile: u32) -> Result<()> {
     let token_tiles = (op.rows as u32).div_ceil(tile);
     let feature_tiles = (op.n as u32).div_ceil(GEMM_PREFILL_FEATURES);
-    let stage = (GEMM_PREFILL_FEATURES + tile) * GEMM_PREFILL_K * BF16;
+    // Bytes of weights and number of the stages of a block. A stage of int4 is a unit for each 64
+    // features or, with groups of 128, half of one and its scales.
+    let (weights, stages) = match op.weight {
+        Weight::Bf16(_) => (GEMM_PREFILL_FEATURES * GEMM_PREFILL_K * BF16, GEMM_PREFILL_STAGES),
+        Weight::Int4 { zero_points, .. } => {
+            let units = GEMM_PREFILL_FEATURES / INT4_UNIT_ROWS;
+            (units * Weight::unit_bytes(GEMM_PREFILL_K, zero_points), GEMM_PREFILL_INT4_STAGES)
+        }
+    };
+    let stage = weights + tile * GEMM_PREFILL_K * BF16;
     let shape = Shape {
         grid: [token_tiles * feature_tiles, 1, 1],
         block: GEMM_PREFILL_THREADS,
-        shared_bytes: GEMM_PREFILL_STAGES * stage,
+        shared_bytes: stages * stage,
     };
     let symbol = format!("gemm_prefill_bf16_{}_m{tile}", op.weight.name());
     kernels.launch(&symbol, shape, &params(op, 1))
