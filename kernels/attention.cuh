@@ -95,7 +95,8 @@ __device__ __forceinline__ void load_rows(uint32_t (&a)[4], uint32_t rows, uint3
     ptx::ldmatrix_x4(a, at_dim<ROWS>(address, dim));
 }
 
-// scores += queries . keys over dimensions `dim` to `dim + 15`, for TOKENS tokens of a tile of ROWS.
+// scores += queries . keys over dimensions `dim` to `dim + 15`, for TOKENS tokens of a tile of
+// ROWS.
 template <uint32_t ROWS, uint32_t TOKENS, uint32_t M>
 __device__ __forceinline__ void add_scores(float (&scores)[M][TOKENS / 8][4],
                                            const uint32_t (&queries)[M][4], uint32_t keys,

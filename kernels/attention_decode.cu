@@ -17,10 +17,13 @@
 // the unit sees. Where a unit's columns see several chunks, the last block to arrive at their
 // counter adds up the chunks; atomicInc leaves the counter at zero for the next launch.
 //
-// Bytes: 4 * D for each visible token and key/value head, which is the floor; 2 * D for each row
-// and query head read and as many written. For each chunk: 2 * D a column for its queries, 36 for
-// item and page; with more than one chunk 4 * D + 8 a column written, 4 * D + 8 + LANES read by
-// each of the D / 4 lanes that add it up. 4 * D flops for each column and visible token.
+// Floor: 4 * D bytes for each visible token and key/value head, 4 * D for each row and query head,
+// and 4 * D flops for each column and visible token. Requested beyond it: for each unit its item
+// and an entry of the block table by every thread (544), and 2 * D a column for its queries; for
+// each column of a chunk that does not stand alone, 8 * D + 12 to store and add up its sum, and 8
+// by each of the D / 4 lanes that do so. With 4 columns and D = 128 that is 3 % of a whole chunk.
+// Under way on a multiprocessor: (STAGES - 1) * STAGE_BYTES for each of 8 warps, 128 KiB at
+// D = 128.
 //
 // Held by tests/device/attention_decode.rs.
 
@@ -383,9 +386,11 @@ __device__ __forceinline__ void combine(const AttentionDecodeParams &p, const Un
     const uint32_t counter = unit.item.row + unit.item.first_column / ATTENTION_COLUMNS;
     uint32_t *arrivals = p.arrivals + (uint64_t)counter * p.kv_heads + unit.kv_head;
     if (!arrive_last(arrivals, chunks.end - chunks.first)) return;
-    for (uint32_t first = 0; first < unit.item.columns; first += AT_ONCE) {
-        // Lanes past the last column add it up again and store nothing: all of a warp take part.
-        const uint32_t asked = first + threadIdx.x / LANES;
+    // A warp goes on while one of its columns is there. Lanes past the last add that up again and
+    // store nothing: add_chunks wants all of them.
+    constexpr uint32_t OF_WARP = WARP / LANES;
+    uint32_t asked = threadIdx.x / LANES;
+    for (; asked / OF_WARP * OF_WARP < unit.item.columns; asked += AT_ONCE) {
         const uint32_t column = min(asked, unit.item.columns - 1);
         const uint64_t at = unit.query_row(p, column);
         const Sum sum = add_chunks<D>(p, at, chunks_of(unit.column_span(column)), dim);
@@ -412,6 +417,8 @@ __device__ __forceinline__ void attention_decode_block(const AttentionDecodePara
             unit = Unit{p.items[i / p.kv_heads], i % p.kv_heads, p.q_heads / p.kv_heads, p.window};
         }
         __syncthreads();
+        // More columns than the launch was chosen for would be left out in silence.
+        if (unit.item.columns > Decode<D, M>::COLUMNS) ptx::trap();
         if (!chunks_of(unit.span()).holds(unit.item.chunk)) continue;
         PageSums<D, M> sums;
         attend_page<D, M>(sums, p, unit, ptx::shared_address(storage));

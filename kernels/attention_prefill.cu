@@ -13,9 +13,11 @@
 // A row's bits hang on its position alone: pages begin at multiples of 64, a page of which a row
 // sees nothing changes nothing (update_softmax), and M is only how often a loaded page is used.
 //
-// Bytes: 2 * D for each row and query head read and as many written, which with 4 * D for each
-// visible token and key/value head is the floor; a block copies 4 * D for each token that its tile
-// sees. Flops: 4 * D for each row, query head and visible token; done are those of whole pages.
+// Floor: 4 * D bytes for each row and query head and for each visible token and key/value head;
+// 4 * D flops for each row, query head and visible token. Requested: the rows' bytes, and for each
+// tile and query head 4 * D for each token that the tile sees and 512 for each page (its entry of
+// the block table, by every thread); what heads of a group share comes from L2. Flops are done for
+// 32 tokens and the 16 M rows of a warp at a time, if one of them sees one.
 //
 // Held by tests/device/attention_prefill.rs.
 

@@ -9,7 +9,7 @@
 // the Rust side asks for; the argument is one struct by value, readable as `p` and kept in the
 // constant bank rather than copied to the stack. What follows is the thread count that the host
 // launches with and, where registers decide it, the blocks that a multiprocessor must hold.
-#define KERNEL(symbol, Params, ...)                           \
+#define KERNEL(symbol, Params, ...) \
     extern "C" __global__ void __launch_bounds__(__VA_ARGS__) \
         symbol(const __grid_constant__ Params p)
 
@@ -45,6 +45,14 @@ __device__ __forceinline__ float sum_block(float x, float *scratch) {
 // the same bits from the same sum.
 __device__ __forceinline__ float reciprocal_rms(float sum, uint32_t count, float epsilon) {
     return __frcp_rn(__fsqrt_rn(__fdiv_rn(sum, (float)count) + epsilon));
+}
+
+// gate / (1 + exp(-gate)), in one order of operations for all kernels. A gate below -88.7
+// overflows the exponential to infinity and gives -0 for what is at most 3e-37 in size. NaN stays
+// NaN.
+__device__ __forceinline__ float silu(float gate) {
+    constexpr float MINUS_LOG2_E = -1.44269504088896340736f;
+    return __fdiv_rn(gate, 1.0f + ptx::ex2_approx_ftz_f32(gate * MINUS_LOG2_E));
 }
 
 // Where dimension `dim` of slot `slot` lies in the block of one page and head, in elements. Halves

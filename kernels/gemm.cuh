@@ -234,13 +234,6 @@ __device__ __forceinline__ void input_rms(const GemmParams &p, uint32_t first, f
     }
 }
 
-// A gate below -88.7 overflows the exponential to infinity and gives -0 for what is at most 3e-37
-// in size. NaN stays NaN.
-__device__ __forceinline__ float silu(float gate) {
-    constexpr float MINUS_LOG2_E = -1.44269504088896340736f;
-    return __fdiv_rn(gate, 1.0f + ptx::ex2_approx_ftz_f32(gate * MINUS_LOG2_E));
-}
-
 // Two lanes that have the low and the high four of eight features in turn: afterwards the even lane
 // has the first eight of the sixteen and the odd one the others.
 __device__ __forceinline__ void trade(const Part &part, float (&v)[8]) {

@@ -11,12 +11,15 @@
 // the store. A head's bits depend on its own row, position and weights: its squares are summed by
 // fmaf in a lane, low half first, and then over the lanes by pairs (common.cuh).
 // Floor: tokens * (4 * heads * D + 4 * D + 8) bytes: each element of qkv read and written once,
-// and a row of cos_sin, which the heads of a token share in L1 and L2.
+// and a row of cos_sin. Requested: 4 * D of cos_sin by each query and key head, 2 * D by each head
+// where there is a bias and where there is a norm, which hit L1 and L2; position and slot, a word
+// each, by every lane that wants them.
 //
 // Grid: x = tokens, y = groups of heads. D / 4 lanes take a head and four dimensions each, two
 // neighbours and their two partners, so every access of a warp is to whole 32-byte sectors.
 //
-// Held by tests/simulated.rs (numbers, bits, races, traffic) and tests/kernels.rs (the build).
+// Held by tests/device/rope_append.rs (numbers, bits, races, traffic) and tests/kernels.rs (the
+// build).
 
 #include "common.cuh"
 #include "dtype.cuh"
@@ -96,6 +99,8 @@ __device__ __forceinline__ void rope_append_head(const RopeAppendParams &p) {
     const bool is_value = head >= p.q_heads + p.kv_heads;
     const uint32_t dim = threadIdx.x % LANES * 2;
 
+    ptx::griddepcontrol_launch_dependents();
+    ptx::griddepcontrol_wait();
     Quad x = load_quad(p.qkv + ((uint64_t)blockIdx.x * heads + head) * D, dim, D / 2);
     if (p.bias != nullptr) add_bias<D>(x, p.bias + head * D, dim);
     if (p.q_gamma != nullptr) {

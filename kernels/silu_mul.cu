@@ -17,13 +17,6 @@
 #include "common.cuh"
 #include "dtype.cuh"
 
-// A gate below -88.7 overflows the exponential to infinity and gives -0 for what is at most 3e-37
-// in size. NaN stays NaN.
-__device__ __forceinline__ float silu(float gate) {
-    constexpr float MINUS_LOG2_E = -1.44269504088896340736f;
-    return __fdiv_rn(gate, 1.0f + ptx::ex2_approx_ftz_f32(gate * MINUS_LOG2_E));
-}
-
 __device__ __forceinline__ void silu_mul_vector(const SiluMulParams &p) {
     ptx::griddepcontrol_launch_dependents();
     ptx::griddepcontrol_wait();

@@ -17,7 +17,5 @@ mod params;
 mod reference;
 mod repack;
 mod sample;
-#[cfg(feature = "cuda")]
-mod simulated;
 mod text;
 mod tidy;

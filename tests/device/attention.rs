@@ -6,6 +6,7 @@ use half::bf16;
 use ridgepoint::backend::Heads;
 use ridgepoint::backend::cuda::memory::Buffer;
 use ridgepoint::backend::cuda::ops::attention::SequenceRows;
+use std::rc::Rc;
 
 const PAGE: usize = 64;
 
@@ -163,6 +164,12 @@ impl World {
         };
         self.sequences.iter().map(|s| of(s) as u64).sum()
     }
+}
+
+/// A batch that can be launched again and again, and where its result will be.
+pub struct Ready<'a> {
+    pub launch: Box<dyn Fn() + 'a>,
+    pub out: Rc<Buffer>,
 }
 
 /// Writes a token's keys or values of all heads to page and slot, by the formula of the design.

@@ -4,6 +4,7 @@
 //! the head of the kernel says.
 
 mod attention;
+mod attention_chain;
 mod attention_decode;
 mod attention_prefill;
 mod driver;
@@ -13,6 +14,8 @@ mod gemm;
 mod gemm_decode;
 mod gemm_prefill;
 mod rmsnorm;
+mod rope_append;
+mod sample;
 mod silu_mul;
 mod traffic;
 

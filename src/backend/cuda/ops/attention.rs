@@ -1,10 +1,11 @@
 //! Attention of both families, and the plans of work that it reads on the device.
 //!
 //! The host plans once a step, for all layers: which chunks of which sequences there are
-//! ([`plan_decode`]), or which tiles of rows ([`plan_prefill`]). Plans are plain data for the device
-//! and go there together with the block tables. A decode launch is the same for every step of the
+//! ([`plan_decode`]), or which tiles of rows ([`plan_prefill`]). Plans are plain data that go to
+//! the device together with the block tables. A decode launch is the same for every step of the
 //! same capacity, whatever its plan says, so that one recorded graph serves all of them.
 
+use super::check;
 use crate::backend::Heads;
 use crate::backend::cuda::driver::DevicePtr;
 use crate::backend::cuda::kernels::{Kernels, Shape};
@@ -71,10 +72,11 @@ impl DecodeCapacity {
 
     /// The most items of a plan.
     pub fn items(&self, heads: Heads) -> u64 {
-        // A sequence has one block of columns, and one more for each whole block that its rows
-        // fill beyond that.
+        // A sequence of c columns has 1 + floor((c - 1) / most) blocks of them.
         let columns = u64::from(self.rows) * group_of(heads) as u64;
-        let blocks = u64::from(self.sequences) + columns / u64::from(ATTENTION_COLUMNS);
+        let sequences = u64::from(self.sequences);
+        let further = columns.saturating_sub(sequences) / u64::from(ATTENTION_COLUMNS);
+        let blocks = sequences + further;
         blocks * u64::from(self.chunks())
     }
 
@@ -147,7 +149,7 @@ pub fn plan_decode(sequences: &[SequenceRows], heads: Heads, plan: &mut Vec<u32>
     plan[0] = items;
 }
 
-/// Operands of [`attention_decode`]. Addresses are multiples of 32.
+/// Operands of [`attention_decode`].
 #[derive(Debug, Clone, Copy)]
 pub struct AttentionDecode {
     /// Rotated queries, bf16 `[rows, query, dim]`.
@@ -184,15 +186,24 @@ pub struct AttentionDecode {
 /// Those of the device.
 ///
 /// # Panics
-/// If there is no kernel for the heads, or an address is not aligned.
+/// If there is no kernel for the heads, or an address is null or not aligned.
 pub fn attention_decode(kernels: &Kernels, op: &AttentionDecode) -> Result<()> {
     let AttentionDecode { heads, capacity, .. } = *op;
     let group = group_of(heads);
     assert!(group <= ATTENTION_COLUMNS, "{group} query heads for a key/value head");
     assert!(capacity.sequence_rows > 0 && capacity.context <= POSITIONS_MAX, "{capacity:?}");
     assert!(op.blocks > 0, "a grid without blocks");
-    let addresses = [op.q, op.k_pages, op.v_pages, op.plan, op.out, op.partials];
-    assert_aligned(&addresses);
+    let vectors = [
+        ("q", op.q),
+        ("k_pages", op.k_pages),
+        ("v_pages", op.v_pages),
+        ("plan", op.plan),
+        ("out", op.out),
+        ("partials", op.partials),
+    ];
+    vectors.iter().for_each(|(what, at)| check::vectors(what, *at));
+    check::words("block_tables", op.block_tables);
+    check::words("arrivals", op.arrivals);
     let columns = if group * capacity.sequence_rows > 16 { 32 } else { 16 };
     let dim = heads.dim as u32;
     let weights = capacity.partial_sums(heads) * heads.dim as u64 * F32_BYTES;
@@ -261,7 +272,7 @@ pub fn plan_prefill(sequences: &[SequenceRows], tile_rows: u32, tiles: &mut Vec<
     tiles.sort_by_key(|tile| Reverse(tile.position + tile.rows));
 }
 
-/// Operands of [`attention_prefill`]. Addresses are multiples of 32.
+/// Operands of [`attention_prefill`].
 #[derive(Debug, Clone, Copy)]
 pub struct AttentionPrefill {
     /// Rotated queries, bf16 `[rows, query, dim]`.
@@ -294,12 +305,15 @@ pub struct AttentionPrefill {
 /// Those of the device.
 ///
 /// # Panics
-/// If there is no kernel for the heads or the tile, or an address is not aligned.
+/// If there is no kernel for the heads or the tile, or an address is null or not aligned.
 pub fn attention_prefill(kernels: &Kernels, op: &AttentionPrefill) -> Result<()> {
     let (heads, rows) = (op.heads, op.tile_rows);
     group_of(heads);
     assert!(rows == 64 || rows == 128, "tiles of {rows} rows");
-    assert_aligned(&[op.q, op.k_pages, op.v_pages, op.out]);
+    let vectors = [("q", op.q), ("k_pages", op.k_pages), ("v_pages", op.v_pages), ("out", op.out)];
+    vectors.iter().for_each(|(what, at)| check::vectors(what, *at));
+    check::words("block_tables", op.block_tables);
+    check::words("tiles", op.tiles);
     let dim = heads.dim as u32;
     let params = AttentionPrefillParams {
         q: op.q,
@@ -322,10 +336,6 @@ pub fn attention_prefill(kernels: &Kernels, op: &AttentionPrefill) -> Result<()>
         shared_bytes: (rows + 4 * KV_PAGE_TOKENS) * dim * BF16_BYTES,
     };
     kernels.launch(&format!("attention_prefill_bf16_d{dim}_r{rows}"), shape, &params)
-}
-
-fn assert_aligned(addresses: &[DevicePtr]) {
-    assert!(addresses.iter().all(|a| a.is_multiple_of(32)), "alignment of {addresses:x?}");
 }
 
 fn window_of(window: Option<u32>) -> u32 {

@@ -9,3 +9,6 @@ pub mod embed;
 pub mod gather;
 pub mod gemm;
 pub mod norm;
+pub mod rope;
+pub mod sample;
+pub mod selection;
