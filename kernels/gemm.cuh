@@ -13,8 +13,8 @@
 // ROWS rows of K elements of bf16 from a row-major matrix [rows, k], copied to shared memory by
 // THREADS threads. A row is cut into parts of 16 bytes, permuted by the row's number, so that the
 // eight rows of a matrix that ldmatrix reads lie in different banks. What is outside of the matrix
-// becomes 0; k is a multiple of 8.
-template <uint32_t ROWS, uint32_t K, uint32_t THREADS>
+// becomes 0; k is a multiple of 8. `WHOLE`: of K, so that no step is checked against it.
+template <uint32_t ROWS, uint32_t K, uint32_t THREADS, bool WHOLE = false>
 struct RowTile {
     static constexpr uint32_t ROW_BYTES = K * 2;
     static constexpr uint32_t BYTES = ROWS * ROW_BYTES;
@@ -62,7 +62,7 @@ struct RowTile {
     template <bool STREAMED>
     __device__ __forceinline__ void copy(uint32_t tile, uint32_t step) const {
         const uint16_t *from = source + step * K;
-        const bool inside = (int32_t)(step * K) < k_left;
+        const bool inside = WHOLE || (int32_t)(step * K) < k_left;
 #pragma unroll
         for (uint32_t i = 0; i < COPIES; i++) {
             const uint32_t bytes = inside && (int32_t)(i * AT_ONCE) < rows_left ? 16 : 0;
@@ -83,7 +83,7 @@ struct RowTile {
 #pragma unroll
         for (uint32_t s = 0; s < STEPS; s++) {
             const uint16_t *from = source + (step + s) * K;
-            const bool inside = step + s < last && (int32_t)((step + s) * K) < k_left;
+            const bool inside = step + s < last && (WHOLE || (int32_t)((step + s) * K) < k_left);
 #pragma unroll
             for (uint32_t i = 0; i < COPIES; i++) {
                 v[s][i] = make_uint4(0, 0, 0, 0);

@@ -93,7 +93,7 @@ struct Int4Slice {
     static constexpr uint32_t COLUMNS = COLUMNS_;
     static constexpr uint32_t K = GROUP;
     static constexpr uint32_t STAGES = GEMM_DECODE_INT4_STAGES * 128 / GROUP;
-    using Tokens = RowTile<COLUMNS, K, WARP>;
+    using Tokens = RowTile<COLUMNS, K, WARP, true>;
     using Unit = Int4Unit<GROUP, ZERO_POINTS>;
     static constexpr uint32_t WEIGHT_BYTES = Unit::BYTES;
     static_assert(INT4_UNIT_ROWS == GEMM_DECODE_FEATURES, "a block takes one row of units");
@@ -107,15 +107,20 @@ struct Int4Slice {
     }
 
     __device__ __forceinline__ void copy_weights(uint32_t stage, uint32_t step) const {
-        constexpr uint32_t ALL_LANES = WARP * 16;
         const uint32_t own = threadIdx.x % WARP * 16;
-        const uint8_t *from = source + (uint64_t)step * WEIGHT_BYTES;
-#pragma unroll
-        for (uint32_t at = 0; at < WEIGHT_BYTES; at += ALL_LANES) {
-            if (at + ALL_LANES <= WEIGHT_BYTES || at + own < WEIGHT_BYTES) {
-                ptx::cp_async_16_evict_first(stage + own + at, from + at);
-            }
+        copy_from<0>(stage + own, source + (uint64_t)step * WEIGHT_BYTES, own);
+    }
+
+    // The rest of a unit, from byte AT on. AT is part of the instructions' addresses, which a
+    // counter of a loop would have to be added to.
+    template <uint32_t AT>
+    __device__ __forceinline__ static void copy_from(uint32_t target, const uint8_t *from,
+                                                     uint32_t own) {
+        constexpr uint32_t NEXT = AT + WARP * 16;
+        if (NEXT <= WEIGHT_BYTES || AT + own < WEIGHT_BYTES) {
+            ptx::cp_async_16_evict_first_at<AT>(target, from);
         }
+        if constexpr (NEXT < WEIGHT_BYTES) copy_from<NEXT>(target, from, own);
     }
 
     __device__ __forceinline__ void multiply(uint32_t stage) {

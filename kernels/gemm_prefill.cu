@@ -132,7 +132,7 @@ struct Int4Stage {
     static constexpr uint32_t K = GEMM_PREFILL_K;
     static constexpr uint32_t STAGES = GEMM_PREFILL_INT4_STAGES;
     using Unit = Int4Unit<GROUP, ZERO_POINTS>;
-    using Tokens = RowTile<TOKENS, K, GEMM_PREFILL_THREADS>;
+    using Tokens = RowTile<TOKENS, K, GEMM_PREFILL_THREADS, true>;
     static constexpr uint32_t STEPS = GROUP / K;  // of a group
     static constexpr uint32_t NIBBLE_BYTES = INT4_UNIT_ROWS * K / 2;
     static constexpr uint32_t VECTOR_BYTES = Unit::BYTES - Unit::SCALES;

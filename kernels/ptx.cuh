@@ -76,6 +76,16 @@ __device__ __forceinline__ void cp_async_16_evict_first(uint32_t target, const v
                  : "memory");
 }
 
+// The same AT bytes after both addresses.
+template <uint32_t AT>
+__device__ __forceinline__ void cp_async_16_evict_first_at(uint32_t target, const void *source) {
+    asm volatile("cp.async.cg.shared.global.L2::cache_hint [%0 + %2], [%1 + %2], 16, %3;"
+                 :
+                 : "r"(target), "l"(__cvta_generic_to_global(source)), "n"(AT),
+                   "l"(0x12F0000000000000ull)
+                 : "memory");
+}
+
 // Closes the group of this thread's copies since the last one. A group may be empty.
 __device__ __forceinline__ void cp_async_commit_group() {
     asm volatile("cp.async.commit_group;" ::: "memory");
