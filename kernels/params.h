@@ -254,7 +254,9 @@ static const uint32_t SAMPLE_OK = 0;
 /// Bits of the status of a row that cannot be drawn from: what the first bad logit is, with its
 /// token in the lower 24 bits; or that all logits are -inf.
 static const uint32_t SAMPLE_NAN = 0x1000000;
+/// As `SAMPLE_NAN`.
 static const uint32_t SAMPLE_INFINITY = 0x2000000;
+/// As `SAMPLE_NAN`.
 static const uint32_t SAMPLE_NO_TOKEN = 0x4000000;
 
 /// How one row is drawn: `src/sample.rs` says what is done with it.

@@ -22,7 +22,8 @@
 // token; as much again for rows with filters, from L2 unless the logits have left it, and 12 bytes
 // a candidate. Requested: a row with adjustments asks 16 bytes for each of them, twice with
 // filters. The list has a few thousand candidates where the distribution is that of a language
-// model; where it is flat, all of the vocabulary, through which the last block goes about ten times.
+// model; where it is flat, all of the vocabulary, through which the last block goes about ten
+// times.
 //
 // Grid: x = blocks of tiles_per_block tiles, y = rows. No result depends on tiles_per_block.
 //

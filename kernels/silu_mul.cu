@@ -12,7 +12,7 @@
 //
 // Grid: x = rows, y = slices of SILU_MUL_THREADS vectors of a row.
 //
-// Held by tests/device/silu_mul.rs (numbers, bits, races, traffic) and tests/kernels.rs (the build).
+// Held by tests/device/silu_mul.rs (numbers, bits, races, traffic) and tests/kernels.rs.
 
 #include "common.cuh"
 #include "dtype.cuh"

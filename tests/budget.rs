@@ -1,10 +1,16 @@
 //! What the budget counts against what the backend asks for, and against arithmetic by hand.
 
+use super::common::root;
 use ridgepoint::backend::Phase;
+use ridgepoint::backend::cuda::CudaBackend;
+use ridgepoint::backend::cuda::driver::{DryDriver, Properties};
+use ridgepoint::load::Checkpoint;
+use ridgepoint::model::Decoder;
 use ridgepoint::model::budget::{self, StepLoad};
 use ridgepoint::model::gpu::Gpu;
 use ridgepoint::model::{Limits, ModelConfig};
 use std::path::Path;
+use std::sync::Arc;
 
 /// Llama-3.1-8B.
 fn llama_8b() -> ModelConfig {
@@ -26,6 +32,37 @@ fn an_8b_model_weighs_what_its_parameters_do() {
     assert!(table.to_string().contains("16.1 GB"), "{table}");
     assert!(table.bytes() > weights + 1024 * budget::page_bytes(&config));
     assert_eq!(budget::page_bytes(&config), 2 * 32 * 8 * 64 * 128 * 2);
+}
+
+/// The table is what a device is asked for: no less, and hardly more.
+#[test]
+fn the_table_is_what_a_decoder_allocates() {
+    let fixtures =
+        ["llama2_mha", "qwen2_gqa7", "qwen3_tied"].map(|name| format!("tests/fixtures/{name}"));
+    for model in fixtures.iter().map(String::as_str).chain(["models/target", "models/draft"]) {
+        let folder = root().join(model);
+        let config = ModelConfig::load(&folder).unwrap();
+        for (rows, logit_rows, sequences, context, pages) in
+            [(1, 1, 1, 64, 1), (256, 1, 1, config.context, 8), (77, 33, 19, 200, 300)]
+        {
+            let limits = Limits { rows, logit_rows, sequences, context };
+            let properties = Properties {
+                name: "dry".to_string(),
+                compute: (9, 0),
+                multiprocessors: 132,
+                memory_bytes: 1 << 40,
+            };
+            let driver = Arc::new(DryDriver::new(properties, "sm_90a"));
+            let backend = CudaBackend::new(driver.clone()).unwrap();
+            let table = budget::Budget::of(&backend, &config, limits, pages).unwrap();
+            let checkpoint = Checkpoint::open(&folder).unwrap();
+            let decoder = Decoder::load(backend, config.clone(), &checkpoint, limits).unwrap();
+            let _kv = decoder.kv_cache(pages).unwrap();
+            let (counted, asked) = (table.bytes(), driver.allocated_bytes());
+            let most = asked + asked / 50 + (64 << 10);
+            assert!((asked..=most).contains(&counted), "{model} {limits:?}: {asked}, not\n{table}");
+        }
+    }
 }
 
 #[test]

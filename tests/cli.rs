@@ -174,7 +174,6 @@ fn mistakes_have_one_message_and_code_2() {
     fails(&["generate", "--prompt", "a", "--logprobs", "3"], 2, &["--json"]);
     fails(&["generate", "--prompt", "a", "--stop", ""], 2, &["stop string of 0 bytes"]);
     fails(&["generate", "--prompt", "a", "--threads", "0"], 2, &["--threads is 0"]);
-    fails(&["generate", "--prompt", "a", "--device", "cuda"], 2, &["--device cuda", "CPU"]);
     fails(&["generate", "--prompt", "a", "--device", "tpu"], 2, &["tpu", "cpu"]);
     fails(&["generate", "--model", "/nowhere", "--prompt", "a"], 2, &["/nowhere", "no such model"]);
     fails(&["generate", "--prompts", "/nowhere.jsonl"], 2, &["/nowhere.jsonl"]);
@@ -317,5 +316,100 @@ fn kernels_are_listed() {
         }
     } else {
         assert!(rows[0]["error"].as_str().unwrap().contains("no kernels"));
+    }
+}
+
+#[cfg(feature = "cuda")]
+mod devices {
+    use super::*;
+    use ridgepoint::backend::cuda::driver::device_count;
+
+    #[test]
+    fn a_gpu_that_is_not_there_is_named_and_auto_says_why_it_takes_the_processor() {
+        let base = ["generate", "--prompt", "The", "--max-tokens", "2"];
+        let Err(missing) = device_count() else { return };
+        let missing = missing.to_string();
+        fails(&[&base[..], &["--device", "cuda"]].concat(), 1, &[&missing]);
+        let output = ridgepoint(&base);
+        let said = stderr(&output);
+        assert!(output.status.success() && said.matches(&missing).count() == 1, "{said}");
+        assert!(
+            !stderr(&ridgepoint(&[&base[..], &["--device", "cpu"]].concat())).contains(&missing)
+        );
+    }
+
+    #[test]
+    fn the_simulator_gives_the_tokens_of_the_processor() {
+        let base = ["generate", "--prompt", "The fox", "--max-tokens", "5", "--json"];
+        let sampled = ["--temperature", "0.8", "--top-p", "0.9", "--seed", "3"];
+        for more in [&[][..], &sampled[..]] {
+            let tokens = |device: &str| {
+                let args = [&base[..], more, &["--device", device]].concat();
+                let output = ridgepoint(&args);
+                assert!(output.status.success(), "{}", stderr(&output));
+                json_lines(&stdout(&output))[0]["tokens"].clone()
+            };
+            assert_eq!(tokens("sim"), tokens("cpu"));
+        }
+    }
+
+    #[test]
+    fn a_model_that_does_not_fit_is_refused_with_a_table() {
+        let dir = tempfile::tempdir().unwrap();
+        for file in fs::read_dir(root().join("models/target")).unwrap() {
+            let file = file.unwrap();
+            fs::copy(file.path(), dir.path().join(file.file_name())).unwrap();
+        }
+        let path = dir.path().join("config.json");
+        let mut config: Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+        config["max_position_embeddings"] = json!(16_000_000);
+        config["num_hidden_layers"] = json!(40);
+        fs::write(&path, config.to_string()).unwrap();
+        let model = dir.path().to_str().unwrap();
+        let args =
+            ["generate", "--model", model, "--prompt", "a", "--device", "sim", "--max-tokens"];
+        let said = ["KV cache", "weights", "scratch", "in all", "--context"];
+        fails(&[&args[..], &["15000000"]].concat(), 1, &said);
+    }
+
+    #[test]
+    fn shapes_without_a_kernel_are_refused_by_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let from = fixture("llama2_mha");
+        for file in fs::read_dir(&from).unwrap() {
+            let file = file.unwrap();
+            fs::copy(file.path(), dir.path().join(file.file_name())).unwrap();
+        }
+        let path = dir.path().join("config.json");
+        let mut config: Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+        config["head_dim"] = json!(32);
+        fs::write(&path, config.to_string()).unwrap();
+        let model = dir.path().to_str().unwrap();
+        let args = ["generate", "--model", model, "--tokens", "1,2", "--device", "sim"];
+        fails(&args, 2, &["head_dim 32", "64 and 128", "--device cpu"]);
+    }
+
+    #[test]
+    fn a_plan_lists_the_launches_of_a_step() {
+        let args = ["kernels", "--plan", "models/target", "--gpu", "h100", "--tokens", "100"];
+        let model = root().join("models/target");
+        let args = args.map(|a| if a == "models/target" { model.to_str().unwrap() } else { a });
+        let text = stdout(&ridgepoint(&args));
+        // embed, six launches in each of four layers, gather and head.
+        assert!(text.contains("27 launches") && text.contains("on h100"), "{text}");
+        for op in ["embed", "qkv", "rope_append", "attention", "output", "gate_up", "down", "head"]
+        {
+            assert!(text.lines().any(|line| line.starts_with(op)), "{op} in {text}");
+        }
+        let json = json_lines(&stdout(&ridgepoint(&[&args[..], &["--json"]].concat())));
+        let launches: u64 = json.iter().map(|line| line["launches"].as_u64().unwrap()).sum();
+        assert_eq!(launches, 27);
+        assert!(json.iter().all(|line| line["bytes"].as_u64().unwrap() > 0));
+        let prefill = [&args[..], &["--phase", "prefill", "--rows", "500"]].concat();
+        assert!(stdout(&ridgepoint(&prefill)).contains("attention_prefill"));
+        fails(&["kernels", "--plan", "/nowhere"], 2, &["/nowhere"]);
+        fails(&[&args[..5], &["--rows", "0"]].concat(), 2, &["--rows is 0"]);
+        fails(&[&args[..3], &["--gpu", "abc"]].concat(), 2, &["--gpu is abc", "h200"]);
+        fails(&[&args[..3], &["--tokens", "2000"]].concat(), 2, &["2001 tokens", "1024"]);
     }
 }

@@ -78,8 +78,11 @@ pub enum Role {
     Plain,
     /// What a [`Norm`] writes, for a product to read.
     Normed,
-    /// What the head writes: kept as f32.
-    Logits,
+    /// What the head writes, kept as f32 and drawn from.
+    Logits {
+        /// The most tokens of prompt and output before a draw.
+        context: usize,
+    },
 }
 
 /// RMSNorm of the residual stream (Zhang and Sennrich 2019), by the op that writes the stream, for
@@ -137,6 +140,25 @@ pub trait Backend {
 
     /// The device in words, for start-up messages.
     fn describe(&self) -> String;
+
+    /// Bytes of device memory that are free; `None` where weights and activations do not go to
+    /// memory of a device's own.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::Device`] if the device cannot be asked.
+    fn free_bytes(&self) -> Result<Option<u64>>;
+
+    /// Bytes that steps of this shape need beside tensors, weights and KV pools, for a model of
+    /// `vocab` tokens with matrices `(n, k)`.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::NoKernel`] if it cannot compute with such heads.
+    fn scratch_bytes(
+        &self,
+        shape: StepShape,
+        vocab: usize,
+        matrices: &[(usize, usize)],
+    ) -> Result<u64>;
 
     /// Prepares a weight. `parts` are matrices `[n_i, k]` of one dtype that are stacked along n; on
     /// the CPU they stay where they are (a mapped file) and are not copied.
@@ -275,7 +297,8 @@ pub trait Backend {
     /// As [`Backend::embed`].
     fn gather(&self, step: &Self::Step, x: &Self::Tensor, out: &mut Self::Tensor) -> Result<()>;
 
-    /// Draws one token from each row of logits `[rows, vocab]`, as [`crate::sample`] defines it.
+    /// Draws one token from each row of logits `[rows, vocab]`, a tensor of [`Role::Logits`], as
+    /// [`crate::sample`] defines it.
     ///
     /// # Errors
     /// As [`Backend::embed`]; logits that are not finite give [`crate::error::Error::Device`].

@@ -207,9 +207,28 @@ pub enum PhaseArg {
 
 /// `ridgepoint kernels`.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  ridgepoint kernels --json")]
+#[command(after_help = "Examples:\n  ridgepoint kernels --json\n  \
+        ridgepoint kernels --plan ./Llama-3.1-8B --gpu h200 --rows 8 --tokens 4096\n\n\
+        A floor is the time in which a GPU of these data could move the least bytes or do the \
+        operations, whichever takes longer; no kernel is as fast.")]
 pub struct KernelsArgs {
-    /// Print one JSON object for each kernel and target
+    /// Print one JSON object for each row
     #[arg(long)]
     pub json: bool,
+    /// Instead of the kernels there are, list those that a step of this model launches: a model
+    /// directory or a config.json
+    #[arg(long, value_name = "MODEL")]
+    pub plan: Option<PathBuf>,
+    /// The GPU of the floors: a name such as h200, or TB/s,TFLOP/s
+    #[arg(long, value_name = "GPU", default_value = "h200", requires = "plan")]
+    pub gpu: String,
+    /// The kind of step
+    #[arg(long, value_enum, default_value = "decode", requires = "plan")]
+    pub phase: PhaseArg,
+    /// Rows of the step: sequences in decode, prompt tokens in prefill [default: 1, or 2048]
+    #[arg(long, value_name = "N", requires = "plan")]
+    pub rows: Option<usize>,
+    /// Tokens of each sequence that are in the cache before the step
+    #[arg(long, value_name = "N", default_value_t = 0, requires = "plan")]
+    pub tokens: usize,
 }

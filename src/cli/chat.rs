@@ -2,10 +2,11 @@
 
 use crate::cli::Done;
 use crate::cli::args::GenerateArgs;
-use crate::cli::generate::{CpuGenerator, Printer, Report, Seconds, report_error};
+use crate::cli::generate::{Printer, Report, Seconds, report_error};
 use crate::cli::output::Output;
 use crate::cli::prompts::{Defaults, no_template};
 use crate::cli::session::{Interrupt, PREFILL_ROWS, Session};
+use crate::engine::Serial;
 use crate::error::{Error, Result};
 use crate::text::{ChatTemplate, Message};
 use std::io::{BufRead, IsTerminal, Write};
@@ -21,7 +22,7 @@ struct Chat<'a> {
     defaults: &'a Defaults,
     interrupt: &'a Interrupt,
     template: ChatTemplate,
-    generator: CpuGenerator,
+    generator: Box<dyn Serial>,
     load: Duration,
     messages: Vec<Message>,
     /// Whether a message could not be answered.

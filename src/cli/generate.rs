@@ -1,13 +1,12 @@
 //! `ridgepoint generate`: prompts in, text out.
 
 use crate::backend::Sampled;
-use crate::backend::cpu::CpuBackend;
 use crate::cli::args::{GenerateArgs, SamplingArgs};
 use crate::cli::output::Output;
 use crate::cli::prompts::{self, Defaults, Job};
 use crate::cli::session::{Interrupt, PREFILL_ROWS, Session};
 use crate::cli::{Done, chat};
-use crate::engine::{Generation, Generator};
+use crate::engine::Generation;
 use crate::error::{Error, Result};
 use crate::request::{FinishReason, SamplingParams, TokenId, TokenLogprobs};
 use crate::text::{TextStream, Tokenizer};
@@ -283,6 +282,3 @@ impl Report {
         Ok(())
     }
 }
-
-/// The generator that the chat shares.
-pub type CpuGenerator = Generator<CpuBackend>;

@@ -2,15 +2,20 @@
 
 pub mod args;
 mod chat;
+mod device;
 mod eval;
 mod generate;
 pub mod kernels;
 mod output;
+#[cfg(feature = "cuda")]
+mod plan;
 mod prompts;
 mod session;
 
+#[cfg(not(feature = "cuda"))]
+use crate::error::Error;
 use crate::error::Result;
-use args::{Cli, Command};
+use args::{Cli, Command, KernelsArgs};
 use output::Output;
 use std::process::ExitCode;
 
@@ -33,7 +38,7 @@ pub fn run(cli: Cli) -> ExitCode {
     let result: Result<Done> = match &cli.command {
         Command::Generate(args) => generate::run(args, &mut out),
         Command::Eval(args) => eval::run(args, &mut out),
-        Command::Kernels(args) => list_kernels(args.json, &mut out),
+        Command::Kernels(args) => show_kernels(args, &mut out),
     };
     match result.and_then(|done| out.finish().map(|()| done)) {
         Ok(Done::Well) => ExitCode::SUCCESS,
@@ -49,7 +54,13 @@ pub fn run(cli: Cli) -> ExitCode {
     }
 }
 
-fn list_kernels(json: bool, out: &mut Output) -> Result<Done> {
-    kernels::run(json, out).map_err(output::unwritable)?;
+fn show_kernels(args: &KernelsArgs, out: &mut Output) -> Result<Done> {
+    match &args.plan {
+        None => kernels::run(args.json, out).map_err(output::unwritable)?,
+        #[cfg(feature = "cuda")]
+        Some(model) => plan::run(model, args, out)?,
+        #[cfg(not(feature = "cuda"))]
+        Some(_) => return Err(Error::Usage("--plan: this build has no kernels".to_string())),
+    }
     Ok(Done::Well)
 }

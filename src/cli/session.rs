@@ -1,12 +1,11 @@
 //! What every command that runs a model shares: finding it, choosing the device, loading.
 
-use crate::backend::Backend;
-use crate::backend::cpu::CpuBackend;
 use crate::cli::args::{DeviceArg, ModelArgs};
-use crate::engine::Generator;
+use crate::cli::device::Device;
+use crate::engine::Serial;
 use crate::error::{Error, Result};
 use crate::load::Checkpoint;
-use crate::model::{Decoder, Limits, ModelConfig};
+use crate::model::{Limits, ModelConfig};
 use crate::text::Tokenizer;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -24,6 +23,7 @@ pub struct Session {
     pub config: ModelConfig,
     /// Its tokenizer; commands that work on token ids alone can do without.
     pub tokenizer: Option<Tokenizer>,
+    device: DeviceArg,
     started: Instant,
 }
 
@@ -31,7 +31,6 @@ impl Session {
     /// Chooses the device and reads configuration and tokenizer.
     pub fn open(args: &ModelArgs) -> Result<Session> {
         let started = Instant::now();
-        choose_device(args.device)?;
         if let Some(threads) = args.threads {
             set_threads(threads)?;
         }
@@ -51,7 +50,7 @@ impl Session {
             true => Some(Tokenizer::load(&dir, config.vocab_size)?),
             false => None,
         };
-        Ok(Session { dir, config, tokenizer, started })
+        Ok(Session { dir, config, tokenizer, device: args.device, started })
     }
 
     /// The tokenizer, for a command that cannot do without.
@@ -73,33 +72,19 @@ impl Session {
         context: usize,
         rows: usize,
         logit_rows: usize,
-    ) -> Result<(Generator<CpuBackend>, Duration)> {
+    ) -> Result<(Box<dyn Serial>, Duration)> {
         let checkpoint = Checkpoint::open(&self.dir)?;
-        let backend = CpuBackend::new();
+        let device = Device::open(self.device)?;
         eprintln!(
             "{}: {}, {:.1} MB of weights, on {}",
             self.dir.display(),
             self.config.architecture,
             checkpoint.bytes() as f64 / 1e6,
-            backend.describe()
+            device.describe()
         );
         let limits = Limits { rows, logit_rows, sequences: 1, context };
-        let decoder = Decoder::load(backend, self.config.clone(), &checkpoint, limits)?;
-        Ok((Generator::new(decoder)?, self.started.elapsed()))
-    }
-}
-
-/// This version has one device; asking for another is refused, not bent.
-fn choose_device(device: DeviceArg) -> Result<()> {
-    let missing = |name: &str| {
-        Err(Error::Usage(format!(
-            "--device {name}: this version runs models on the CPU only; use --device cpu or auto"
-        )))
-    };
-    match device {
-        DeviceArg::Auto | DeviceArg::Cpu => Ok(()),
-        DeviceArg::Cuda => missing("cuda"),
-        DeviceArg::Sim => missing("sim"),
+        let generator = device.load(&self.config, &checkpoint, limits)?;
+        Ok((generator, self.started.elapsed()))
     }
 }
 

@@ -23,7 +23,7 @@ pub struct Generation {
     pub tokens: Vec<TokenId>,
     /// Why it ended.
     pub finish_reason: FinishReason,
-    /// From the start to the logits of the first token.
+    /// From the start to the first token.
     pub prefill: Duration,
     /// From there to the end.
     pub decode: Duration,
@@ -103,10 +103,12 @@ impl<B: Backend> Generator<B> {
         let started = Instant::now();
         let mut history = request.prompt.clone();
         let reached = self.prefill(pages, &request.prompt, cancel)?;
-        let prefill = started.elapsed();
+        let mut prefill = None;
         let mut finish_reason = (!reached).then_some(FinishReason::Cancelled);
         while finish_reason.is_none() {
             let sampled = self.draw(request, &history)?;
+            // A device may still be at work when a pass returns; a token is there when it is.
+            prefill.get_or_insert_with(|| started.elapsed());
             history.push(sampled.token);
             on_token(&sampled)?;
             let stopped = match &mut stops {
@@ -129,6 +131,7 @@ impl<B: Backend> Generator<B> {
                 None
             };
         }
+        let prefill = prefill.unwrap_or_else(|| started.elapsed());
         Ok(Generation {
             tokens: history.split_off(request.prompt.len()),
             finish_reason: finish_reason.unwrap_or(FinishReason::Cancelled),

@@ -5,7 +5,8 @@
 //!
 //! All figures are for the CUDA backend: bf16 weights, activations, keys and values; f32 logits.
 
-use crate::backend::{PAGE_SIZE, Phase};
+use crate::backend::{Backend, PAGE_SIZE, Phase, StepShape};
+use crate::error::{Error, Result};
 use crate::model::{Limits, ModelConfig};
 use std::fmt;
 
@@ -15,6 +16,9 @@ const BF16: u64 = 2;
 const F32: u64 = 4;
 /// Elements whose squares are summed into one number beside a normed row.
 const NORM_GROUP: u64 = 16;
+
+/// What the rows of a step are padded to, at most.
+const PADDED_ROWS: usize = 8;
 
 /// Device memory, line by line.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,7 +32,9 @@ impl Budget {
     pub fn new(config: &ModelConfig, limits: Limits, pages: usize, scratch_bytes: u64) -> Budget {
         let weights = weight_elements(config) * BF16;
         let page = page_bytes(config);
-        let (rows, logit_rows) = (limits.rows as u64, limits.logit_rows as u64);
+        // A decode batch is padded to a size whose launches are recorded.
+        let padded = |rows: usize| rows.next_multiple_of(PADDED_ROWS) as u64;
+        let (rows, logit_rows) = (padded(limits.rows), padded(limits.logit_rows));
         let heads = config.heads;
         let query = (heads.query * heads.dim) as u64;
         let hidden = config.hidden_size as u64;
@@ -50,6 +56,44 @@ impl Budget {
             ("scratch", "partial sums, plans, block tables".to_string(), scratch_bytes),
         ];
         Budget { lines }
+    }
+
+    /// What a decoder of these limits and `pages` pages take on the device.
+    ///
+    /// # Errors
+    /// [`Error::NoKernel`] if it cannot run the model.
+    pub fn of<B: Backend>(
+        backend: &B,
+        config: &ModelConfig,
+        limits: Limits,
+        pages: usize,
+    ) -> Result<Budget> {
+        let Limits { rows, logit_rows, sequences, context } = limits;
+        let shape = StepShape { rows, logit_rows, sequences, context, heads: config.heads };
+        let scratch = backend.scratch_bytes(shape, config.vocab_size, &matrices(config))?;
+        Ok(Budget::new(config, limits, pages, scratch))
+    }
+
+    /// Whether `pages` pages and a decoder of these limits fit on the device.
+    ///
+    /// # Errors
+    /// [`Error::Device`] with the table if they do not; as [`Budget::of`].
+    pub fn check<B: Backend>(
+        backend: &B,
+        config: &ModelConfig,
+        limits: Limits,
+        pages: usize,
+    ) -> Result<()> {
+        let Some(free) = backend.free_bytes()? else { return Ok(()) };
+        let budget = Budget::of(backend, config, limits, pages)?;
+        match budget.bytes() <= free {
+            true => Ok(()),
+            false => Err(Error::Device(format!(
+                "{} of device memory are free, too little for\n{budget}\nA smaller --context takes \
+                 less.",
+                size(free)
+            ))),
+        }
     }
 
     /// All of it.
@@ -85,7 +129,12 @@ pub fn size(bytes: u64) -> String {
 }
 
 fn count(elements: u64) -> String {
-    format!("{:.2} G", elements as f64 / 1e9)
+    let (value, unit) = match elements as f64 {
+        n if n < 1e6 => (n / 1e3, "thousand"),
+        n if n < 1e9 => (n / 1e6, "million"),
+        n => (n / 1e9, "billion"),
+    };
+    format!("{value:.2} {unit}")
 }
 
 /// The matrices of a layer: name, rows, columns.
@@ -99,6 +148,14 @@ fn layer_matrices(config: &ModelConfig) -> [(&'static str, u64, u64); 4] {
         ("gate_up", 2 * inner, hidden),
         ("down", hidden, inner),
     ]
+}
+
+/// `(n, k)` of the matrices of a model, each shape once.
+fn matrices(config: &ModelConfig) -> Vec<(usize, usize)> {
+    let mut shapes: Vec<(usize, usize)> =
+        layer_matrices(config).iter().map(|&(_, n, k)| (n as usize, k as usize)).collect();
+    shapes.push((config.vocab_size, config.hidden_size));
+    shapes
 }
 
 fn weight_elements(config: &ModelConfig) -> u64 {

@@ -63,7 +63,11 @@ impl<B: Backend> Workspace<B> {
             attended: rows(heads.query * heads.dim)?,
             activated: rows(config.intermediate_size)?,
             last: normed(limits.logit_rows)?,
-            logits: backend.tensor(limits.logit_rows, config.vocab_size, Role::Logits)?,
+            logits: backend.tensor(
+                limits.logit_rows,
+                config.vocab_size,
+                Role::Logits { context: limits.context },
+            )?,
         })
     }
 }

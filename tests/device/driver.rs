@@ -112,7 +112,7 @@ fn a_finding_of_the_simulator_fails_the_step_with_its_report() {
 /// Without a driver library the message says what is missing; with one, the GPU is there.
 #[test]
 fn a_missing_driver_is_named() {
-    use ridgepoint::backend::cuda::driver::cudarc::{CudaDriver, device_count};
+    use ridgepoint::backend::cuda::driver::{CudaDriver, device_count};
     match device_count() {
         Ok(count) => assert!(count > 0 && CudaDriver::open(count).is_err()),
         Err(error) => {

@@ -7,12 +7,14 @@ mod attention;
 mod attention_chain;
 mod attention_decode;
 mod attention_prefill;
+mod batches;
 mod driver;
 mod embed;
 mod gather;
 mod gemm;
 mod gemm_decode;
 mod gemm_prefill;
+mod model;
 mod rmsnorm;
 mod rope_append;
 mod sample;
@@ -21,9 +23,9 @@ mod traffic;
 
 use half::bf16;
 use ptxsim::Counters;
+use ridgepoint::backend::cuda::driver::CudaDriver;
 use ridgepoint::backend::cuda::driver::Driver;
-use ridgepoint::backend::cuda::driver::cudarc::CudaDriver;
-use ridgepoint::backend::cuda::driver::sim::SimDriver;
+use ridgepoint::backend::cuda::driver::SimDriver;
 use ridgepoint::backend::cuda::kernels::Kernels;
 use ridgepoint::backend::cuda::memory::Buffer;
 use ridgepoint::backend::cuda::module::target_for;
@@ -49,6 +51,16 @@ pub fn rigs() -> Vec<Rig> {
         }
         Ok(other) => panic!("RIDGEPOINT_TEST_DEVICE is {other}, expected sim or cuda"),
     }
+}
+
+/// Each case on one of the devices, by turns, where both take too long: the passes are of the same
+/// kernels, whose own tests run on both.
+pub fn in_turns(names: &'static [&'static str]) -> impl Iterator<Item = (&'static str, Rig)> {
+    names.iter().enumerate().map(|(i, name)| {
+        let mut rigs = rigs();
+        let turn = i % rigs.len();
+        (*name, rigs.swap_remove(turn))
+    })
 }
 
 impl Rig {

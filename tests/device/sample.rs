@@ -338,8 +338,7 @@ fn a_vocabulary_of_many_tiles_draws_the_same_and_lists_few_candidates() {
         let memory = Memory::new(&rig, 1, vocab);
         for filter in FILTERS {
             let params = filtered(0.8, filter, rng.next());
-            let case =
-                Case { logits: logits.clone(), history: Vec::new(), prompt_len: 0, params };
+            let case = Case { logits: logits.clone(), history: Vec::new(), prompt_len: 0, params };
             rig.driver().fill(memory.candidates.ptr(), 0, memory.candidates.bytes()).unwrap();
             let found = draw_with(&rig, &memory, std::slice::from_ref(&case), vocab);
             assert_eq!((Ok(found.0[0]), found.1[0]), (case.expected(), 0), "{filter:?}");

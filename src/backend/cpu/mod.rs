@@ -78,6 +78,19 @@ impl Backend for CpuBackend {
         format!("CPU, {threads} thread{plural}, {}", self.set)
     }
 
+    fn free_bytes(&self) -> Result<Option<u64>> {
+        Ok(None)
+    }
+
+    fn scratch_bytes(
+        &self,
+        _shape: StepShape,
+        _vocab: usize,
+        _matrices: &[(usize, usize)],
+    ) -> Result<u64> {
+        Ok(0)
+    }
+
     fn matrix(&self, parts: Vec<HostTensor>) -> Result<Matrix> {
         Ok(Matrix::new(parts))
     }

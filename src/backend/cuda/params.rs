@@ -6,6 +6,7 @@
 //! Header: 23f38659ae5158294cecca52da93ebb8
 //! Header: 9bdd46fe7461bc26dd2200517b9f1475
 //! Header: edf1e03804d7b38a13000cdb011eda63
+//! Header: 36a2f1569a21c9276ef2cfe74621e5ca
 
 /// Tokens in one page of the KV cache.
 pub const KV_PAGE_TOKENS: u32 = 64;
@@ -317,7 +318,9 @@ pub const SAMPLE_OK: u32 = 0;
 /// Bits of the status of a row that cannot be drawn from: what the first bad logit is, with its
 /// token in the lower 24 bits; or that all logits are -inf.
 pub const SAMPLE_NAN: u32 = 16777216;
+/// As `SAMPLE_NAN`.
 pub const SAMPLE_INFINITY: u32 = 33554432;
+/// As `SAMPLE_NAN`.
 pub const SAMPLE_NO_TOKEN: u32 = 67108864;
 /// How one row is drawn: `src/sample.rs` says what is done with it.
 #[repr(C)]

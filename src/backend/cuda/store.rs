@@ -2,6 +2,7 @@
 
 use super::driver::{DevicePtr, Driver};
 use super::memory::Buffer;
+use super::sampler::Sampler;
 use crate::backend::{KvShape, PAGE_SIZE, Role};
 use crate::error::{Error, Result};
 use crate::tensor::{Dtype, HostTensor};
@@ -156,6 +157,7 @@ pub struct Tensor {
     /// [`Role::Normed`] holds rows times the norm's weight, and the product that reads it
     /// multiplies by the reciprocal root mean square.
     squares: Option<Buffer>,
+    sampler: Option<Sampler>,
     pub(super) role: Role,
     pub(super) eps: f32,
     pub(super) rows: Rows,
@@ -173,7 +175,7 @@ impl Tensor {
         let too_large = || Error::Device(format!("activations [{rows}, {width}] are too large"));
         let capacity = rows.checked_add(8).map(|_| padded_rows(rows)).ok_or_else(too_large)?;
         let bytes = |element: usize| capacity.checked_mul(width)?.checked_mul(element);
-        let element = if role == Role::Logits { 4 } else { 2 };
+        let element = if matches!(role, Role::Logits { .. }) { 4 } else { 2 };
         let data = Buffer::new(driver, bytes(element).ok_or_else(too_large)? as u64)?;
         let squares = match role {
             Role::Normed if !width.is_multiple_of(NORM_GROUP) => {
@@ -188,7 +190,20 @@ impl Tensor {
             }
             _ => None,
         };
-        Ok(Tensor { data, squares, role, eps: 0.0, rows: Rows::default(), width, capacity })
+        let sampler = match role {
+            Role::Logits { context } => Some(Sampler::new(driver, capacity, width, context)?),
+            _ => None,
+        };
+        Ok(Tensor {
+            data,
+            squares,
+            sampler,
+            role,
+            eps: 0.0,
+            rows: Rows::default(),
+            width,
+            capacity,
+        })
     }
 
     /// Sets the number of rows, as an op does that writes this tensor.
@@ -207,6 +222,11 @@ impl Tensor {
         self.squares.as_ref().map_or(0, Buffer::ptr)
     }
 
+    /// What draws from logits.
+    pub(super) fn sampler(&self) -> &Sampler {
+        self.sampler.as_ref().expect("a tensor of logits")
+    }
+
     /// Rows there is room for.
     pub(super) fn capacity(&self) -> usize {
         self.capacity
@@ -215,7 +235,7 @@ impl Tensor {
     /// The rows that hold something as f32, normed ones with their factor.
     pub(super) fn to_host(&self) -> Result<Vec<f32>> {
         let (rows, width) = (self.rows.valid, self.width);
-        if self.role == Role::Logits {
+        if self.sampler.is_some() {
             return self.data.read(rows * width);
         }
         let mut values: Vec<f32> =
@@ -239,7 +259,7 @@ impl Tensor {
         assert!(self.squares.is_none(), "rows that are already normed cannot be brought");
         self.set_rows(Rows::exactly(values.len() / width));
         match self.role {
-            Role::Logits => self.data.write(values),
+            Role::Logits { .. } => self.data.write(values),
             _ => {
                 let rounded: Vec<bf16> = values.iter().map(|&x| bf16::from_f32(x)).collect();
                 self.data.write(&rounded)

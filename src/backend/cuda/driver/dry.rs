@@ -5,6 +5,7 @@
 use super::{DevicePtr, Driver, EventId, GraphId, Launch, Properties};
 use crate::backend::cuda::module::Module;
 use crate::error::Result;
+use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Where addresses begin: anywhere but at 0, which means no operand.
@@ -35,7 +36,10 @@ pub struct DryDriver {
 
 #[derive(Default)]
 struct State {
-    allocated_bytes: u64,
+    /// Bytes of what is allocated, by address.
+    allocated: HashMap<DevicePtr, u64>,
+    /// Room that was ever given out: where the next address lies.
+    used_bytes: u64,
     launches: Vec<Planned>,
 }
 
@@ -50,9 +54,9 @@ impl DryDriver {
         std::mem::take(&mut self.state().launches)
     }
 
-    /// Bytes that were asked for.
+    /// Bytes that are allocated now.
     pub fn allocated_bytes(&self) -> u64 {
-        self.state().allocated_bytes
+        self.state().allocated.values().sum()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -79,12 +83,16 @@ impl Driver for DryDriver {
 
     fn alloc(&self, bytes: u64) -> Result<DevicePtr> {
         let mut state = self.state();
-        let at = FIRST_ADDRESS + state.allocated_bytes;
-        state.allocated_bytes += bytes.next_multiple_of(ALIGNMENT);
+        let at = FIRST_ADDRESS + state.used_bytes;
+        // Two allocations never share an address, not even those of nothing.
+        state.used_bytes += bytes.next_multiple_of(ALIGNMENT).max(ALIGNMENT);
+        state.allocated.insert(at, bytes);
         Ok(at)
     }
 
-    fn free(&self, _at: DevicePtr) {}
+    fn free(&self, at: DevicePtr) {
+        self.state().allocated.remove(&at);
+    }
 
     fn write(&self, _at: DevicePtr, _data: &[u8]) -> Result<()> {
         Ok(())

@@ -1,5 +1,5 @@
 //! What the CUDA backend asks of a GPU: memory, modules, launches, graphs, events. Two things can
-//! give it: a GPU by way of its driver (`cudarc`, feature `cuda`), and [`sim`], which runs
+//! give it: a GPU by way of its driver (`cudarc`, feature `cuda`), and [`SimDriver`], which runs
 //! the kernels' own PTX on the processor. Launch code, page tables and arguments are the same on
 //! both, and so are the tests.
 //!
@@ -7,9 +7,14 @@
 //! simulator any finding of its checks, is an error of the call that meets it or of a later one.
 
 #[cfg(feature = "cuda")]
-pub mod cudarc;
+mod cudarc;
 pub mod dry;
-pub mod sim;
+mod sim;
+
+#[cfg(feature = "cuda")]
+pub use self::cudarc::{CudaDriver, device_count};
+pub use dry::DryDriver;
+pub use sim::SimDriver;
 
 use super::module::{Entry, Module};
 use crate::error::Result;

@@ -24,8 +24,8 @@ pub struct PreparedNorm {
 pub struct Embed {
     /// Embedding table, bf16 `[vocab, hidden]`.
     pub table: DevicePtr,
-    /// Token ids, u32 `[tokens]`. One at or above `vocab` stops the kernel: [`crate::error::Error::Device`]
-    /// of a later call.
+    /// Token ids, u32 `[tokens]`. One at or above `vocab` stops the kernel:
+    /// [`crate::error::Error::Device`] of a later call.
     pub token_ids: DevicePtr,
     /// Hidden states, bf16 `[tokens, hidden]`, written whole.
     pub out: DevicePtr,

@@ -1,0 +1,127 @@
+//! `--device`: which device runs a model, and why not another.
+
+use crate::backend::Backend;
+#[cfg(feature = "cuda")]
+use crate::backend::PAGE_SIZE;
+use crate::backend::cpu::CpuBackend;
+#[cfg(feature = "cuda")]
+use crate::backend::cuda::{
+    CudaBackend,
+    driver::{CudaDriver, SimDriver},
+};
+use crate::cli::args::DeviceArg;
+use crate::engine::{Generator, Serial};
+#[cfg(not(feature = "cuda"))]
+use crate::error::Error;
+use crate::error::Result;
+use crate::load::Checkpoint;
+#[cfg(feature = "cuda")]
+use crate::model::budget::Budget;
+use crate::model::{Decoder, Limits, ModelConfig};
+#[cfg(feature = "cuda")]
+use std::sync::Arc;
+
+/// A device that is there.
+pub enum Device {
+    /// The processor.
+    Cpu {
+        /// Why it is not a GPU, if one was looked for.
+        instead: Option<String>,
+    },
+    /// A GPU or the simulator.
+    #[cfg(feature = "cuda")]
+    Cuda(Box<CudaBackend>),
+}
+
+impl Device {
+    /// Opens what was asked for. `auto` takes a GPU where there is one that works.
+    ///
+    /// # Errors
+    /// [`Error::Device`] if the device is missing or unfit, [`Error::Usage`] if this build cannot
+    /// drive one.
+    pub fn open(device: DeviceArg) -> Result<Device> {
+        match device {
+            DeviceArg::Cpu => Ok(Device::Cpu { instead: None }),
+            DeviceArg::Auto => {
+                Ok(open_gpu()
+                    .unwrap_or_else(|error| Device::Cpu { instead: Some(error.to_string()) }))
+            }
+            DeviceArg::Cuda => open_gpu(),
+            DeviceArg::Sim => open_sim(),
+        }
+    }
+
+    /// What it is, for the start-up line.
+    pub fn describe(&self) -> String {
+        match self {
+            Device::Cpu { instead: None } => CpuBackend::new().describe(),
+            Device::Cpu { instead: Some(why) } => {
+                format!("{} ({why})", CpuBackend::new().describe())
+            }
+            #[cfg(feature = "cuda")]
+            Device::Cuda(backend) => backend.describe(),
+        }
+    }
+
+    /// Puts a model on it.
+    ///
+    /// # Errors
+    /// What the weights or the device make impossible.
+    pub fn load(
+        self,
+        config: &ModelConfig,
+        checkpoint: &Checkpoint,
+        limits: Limits,
+    ) -> Result<Box<dyn Serial>> {
+        match self {
+            Device::Cpu { .. } => generator(CpuBackend::new(), config, checkpoint, limits),
+            #[cfg(feature = "cuda")]
+            Device::Cuda(backend) => {
+                Budget::check(&*backend, config, limits, limits.context.div_ceil(PAGE_SIZE))?;
+                generator(*backend, config, checkpoint, limits)
+            }
+        }
+    }
+}
+
+fn generator<B: Backend>(
+    backend: B,
+    config: &ModelConfig,
+    checkpoint: &Checkpoint,
+    limits: Limits,
+) -> Result<Box<dyn Serial>>
+where
+    Generator<B>: Serial + 'static,
+{
+    let decoder = Decoder::load(backend, config.clone(), checkpoint, limits)?;
+    Ok(Box::new(Generator::new(decoder)?))
+}
+
+#[cfg(feature = "cuda")]
+fn open_gpu() -> Result<Device> {
+    let driver = CudaDriver::open(0)?;
+    Ok(Device::Cuda(Box::new(CudaBackend::new(Arc::new(driver))?)))
+}
+
+#[cfg(feature = "cuda")]
+fn open_sim() -> Result<Device> {
+    let driver = SimDriver::new(false);
+    Ok(Device::Cuda(Box::new(CudaBackend::new(Arc::new(driver))?)))
+}
+
+#[cfg(not(feature = "cuda"))]
+fn open_gpu() -> Result<Device> {
+    without_kernels("cuda")
+}
+
+#[cfg(not(feature = "cuda"))]
+fn open_sim() -> Result<Device> {
+    without_kernels("sim")
+}
+
+#[cfg(not(feature = "cuda"))]
+fn without_kernels(name: &str) -> Result<Device> {
+    Err(Error::Usage(format!(
+        "--device {name}: this build has no kernels, it was made without the feature `cuda`"
+    )))
+}
