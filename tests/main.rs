@@ -16,6 +16,7 @@ mod kv;
 mod ops;
 mod params;
 mod reference;
+mod repack;
 mod sample;
 mod static_gates;
 mod text;

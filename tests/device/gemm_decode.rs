@@ -1,12 +1,19 @@
 //! `gemm_decode`: products with few rows.
 
-use super::gemm::{Case, KINDS, Kind, row};
+use super::gemm::{Case, Format, INT4, KINDS, Kind, row};
 use super::rigs;
 use ridgepoint::backend::Phase;
 use ridgepoint::backend::cuda::ops::gemm::{arrivals_count, decode_splits, partials_bytes};
 
-const PLAIN: Case =
-    Case { phase: Phase::Decode, n: 64, k: 128, norm: false, bias: false, kind: Kind::Bf16 };
+const PLAIN: Case = Case {
+    phase: Phase::Decode,
+    format: Format::Bf16,
+    n: 64,
+    k: 128,
+    norm: false,
+    bias: false,
+    kind: Kind::Bf16,
+};
 
 #[test]
 fn any_number_of_rows_is_right() {
@@ -33,6 +40,62 @@ fn any_k_and_n_are_right() {
             for kind in [Kind::Bf16, Kind::F32] {
                 let case = Case { n, k: 80, bias: true, norm: true, kind, ..PLAIN };
                 case.check(&[5, 6], &case.run(&rig, &[5, 6]));
+            }
+        }
+    }
+}
+
+#[test]
+fn int4_weights_are_right() {
+    for rig in rigs() {
+        for format in INT4 {
+            let Format::Int4 { group, .. } = format else { unreachable!() };
+            for (i, groups) in [1, 2, 3, 4, 7, 9, 13].into_iter().enumerate() {
+                let case = Case {
+                    format,
+                    k: groups * group,
+                    kind: KINDS[i % 4],
+                    norm: i % 2 == 0,
+                    ..PLAIN
+                };
+                for count in [1, 11, 30] {
+                    let rows: Vec<usize> = (0..count).collect();
+                    let case = if i % 4 < 2 { Case { n: 99, ..case } } else { case };
+                    case.check(&rows, &case.run(&rig, &rows));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn int4_blocks_along_k_are_added_up() {
+    for rig in rigs() {
+        for (format, count) in INT4.into_iter().zip([3, 12, 20, 34]) {
+            let case = Case { format, n: 80, k: 1536, kind: Kind::Residual, norm: true, ..PLAIN };
+            let rows: Vec<usize> = (0..count).collect();
+            let ready = case.ready(&rig, &rows);
+            let first = ready.run(0);
+            case.check(&rows, &first);
+            for seed in rig.seeds(3) {
+                assert_eq!(ready.run(seed), first, "{case:?}, schedule {seed}");
+            }
+        }
+    }
+}
+
+#[test]
+fn an_int4_row_has_the_same_bits_wherever_it_stands() {
+    for rig in rigs() {
+        for format in INT4 {
+            let case = Case { format, n: 80, k: 1152, kind: Kind::F32, norm: true, ..PLAIN };
+            let alone = case.run(&rig, &[7]);
+            for count in [2, 9, 17, 33] {
+                let at = count * 2 / 3;
+                let mut rows: Vec<usize> = (100..100 + count).collect();
+                rows[at] = 7;
+                let among = case.run(&rig, &rows);
+                assert_eq!(row(&among, count, at), alone, "{case:?}: row {at} of {count}");
             }
         }
     }

@@ -4,9 +4,10 @@ use crate::backend::Phase;
 use crate::backend::cuda::driver::DevicePtr;
 use crate::backend::cuda::kernels::{Kernels, Shape};
 use crate::backend::cuda::params::{
-    GEMM_DECODE_BF16_K, GEMM_DECODE_BF16_STAGES, GEMM_DECODE_FEATURES, GEMM_DECODE_WARPS,
-    GEMM_OUT_F32, GEMM_PREFILL_FEATURES, GEMM_PREFILL_K, GEMM_PREFILL_STAGES, GEMM_PREFILL_THREADS,
-    GEMM_SWIGLU, GemmParams, NORM_GROUP,
+    GEMM_DECODE_BF16_K, GEMM_DECODE_BF16_STAGES, GEMM_DECODE_FEATURES, GEMM_DECODE_INT4_STAGES,
+    GEMM_DECODE_WARPS, GEMM_OUT_F32, GEMM_PREFILL_FEATURES, GEMM_PREFILL_INT4_STAGES,
+    GEMM_PREFILL_K, GEMM_PREFILL_STAGES, GEMM_PREFILL_THREADS, GEMM_SWIGLU, GemmParams,
+    INT4_UNIT_ROWS, NORM_GROUP,
 };
 use crate::error::Result;
 
@@ -27,6 +28,41 @@ const DECODE_SPLIT_K: u32 = 512;
 pub enum Weight {
     /// bf16, row-major, 16-byte aligned.
     Bf16(DevicePtr),
+    /// int4 as `load::repack` packs it, 16-byte aligned; k is a multiple of `group`.
+    Int4 {
+        /// Where the first unit is.
+        at: DevicePtr,
+        /// Columns that share a scale: 128 or 64.
+        group: u32,
+        /// Whether there are zero points.
+        zero_points: bool,
+    },
+}
+
+impl Weight {
+    fn at(&self) -> DevicePtr {
+        match *self {
+            Weight::Bf16(at) | Weight::Int4 { at, .. } => at,
+        }
+    }
+
+    /// Its part of the name of a kernel.
+    fn name(&self) -> &'static str {
+        match self {
+            Weight::Bf16(_) => "bf16",
+            Weight::Int4 { group: 128, zero_points: false, .. } => "int4g128",
+            Weight::Int4 { group: 128, zero_points: true, .. } => "int4g128z",
+            Weight::Int4 { group: 64, zero_points: false, .. } => "int4g64",
+            Weight::Int4 { group: 64, zero_points: true, .. } => "int4g64z",
+            Weight::Int4 { group, .. } => panic!("groups of {group}"),
+        }
+    }
+
+    /// Bytes of one group of the 64 rows of a unit, with scales and offsets.
+    fn unit_bytes(group: u32, zero_points: bool) -> u32 {
+        let vectors = if zero_points { 2 } else { 1 };
+        INT4_UNIT_ROWS * (group / 2 + vectors * BF16)
+    }
 }
 
 /// What becomes of `acc = x W^T / rms + bias`.
@@ -163,7 +199,10 @@ fn check(op: &Gemm) {
     let (rows, n, k) = (op.rows, op.n, op.k);
     assert!(rows < 1 << 24 && n < 1 << 22 && k < 1 << 24, "{rows} rows, W [{n}, {k}]");
     assert!(n > 0 && k > 0 && k.is_multiple_of(K_STEP as usize), "W [{n}, {k}]");
-    let Weight::Bf16(weight) = op.weight;
+    let weight = op.weight.at();
+    if let Weight::Int4 { group, .. } = op.weight {
+        assert!(k.is_multiple_of(group as usize), "{k} columns in groups of {group}");
+    }
     let squares = op.norm.map_or(0, |norm| norm.squares);
     let own = [op.x, weight, squares, op.bias, op.out, op.partials, op.arrivals];
     let further = match op.output {
@@ -181,14 +220,13 @@ fn check(op: &Gemm) {
 }
 
 fn params(op: &Gemm, splits: u32) -> GemmParams {
-    let Weight::Bf16(weight) = op.weight;
     let (residual, next_gamma, next_squares) = match op.output {
         Output::Residual { stream, gamma, squares } => (stream, gamma, squares),
         _ => (0, 0, 0),
     };
     GemmParams {
         x: op.x,
-        weight,
+        weight: op.weight.at(),
         squares: op.norm.map_or(0, |norm| norm.squares),
         bias: op.bias,
         residual,
@@ -213,7 +251,18 @@ fn params(op: &Gemm, splits: u32) -> GemmParams {
 fn decode(kernels: &Kernels, op: &Gemm, tile: u32) -> Result<()> {
     let splits = decode_splits(op.n, op.k);
     assert!(splits == 1 || (op.partials != 0 && op.arrivals != 0), "no scratch memory: {op:?}");
-    let stage = (GEMM_DECODE_FEATURES + tile) * GEMM_DECODE_BF16_K * BF16;
+    // Columns, bytes of weights and number of the stages of a warp.
+    let (columns, weights, stages) = match op.weight {
+        Weight::Bf16(_) => {
+            let weights = GEMM_DECODE_FEATURES * GEMM_DECODE_BF16_K * BF16;
+            (GEMM_DECODE_BF16_K, weights, GEMM_DECODE_BF16_STAGES)
+        }
+        Weight::Int4 { group, zero_points, .. } => {
+            let weights = Weight::unit_bytes(group, zero_points);
+            (group, weights, GEMM_DECODE_INT4_STAGES * 128 / group)
+        }
+    };
+    let stage = weights + tile * columns * BF16;
     let shape = Shape {
         grid: [
             (op.rows as u32).div_ceil(tile),
@@ -221,31 +270,30 @@ fn decode(kernels: &Kernels, op: &Gemm, tile: u32) -> Result<()> {
             splits,
         ],
         block: GEMM_DECODE_WARPS * WARP,
-        shared_bytes: GEMM_DECODE_WARPS * GEMM_DECODE_BF16_STAGES * stage,
+        shared_bytes: GEMM_DECODE_WARPS * stages * stage,
     };
-    let symbol = match tile {
-        8 => "gemm_decode_bf16_bf16_m8",
-        16 => "gemm_decode_bf16_bf16_m16",
-        32 => "gemm_decode_bf16_bf16_m32",
-        _ => panic!("tiles of {tile} tokens"),
-    };
-    kernels.launch(symbol, shape, &params(op, splits))
+    let symbol = format!("gemm_decode_bf16_{}_m{tile}", op.weight.name());
+    kernels.launch(&symbol, shape, &params(op, splits))
 }
 
 fn prefill(kernels: &Kernels, op: &Gemm, tile: u32) -> Result<()> {
     let token_tiles = (op.rows as u32).div_ceil(tile);
     let feature_tiles = (op.n as u32).div_ceil(GEMM_PREFILL_FEATURES);
-    let stage = (GEMM_PREFILL_FEATURES + tile) * GEMM_PREFILL_K * BF16;
+    // Bytes of weights and number of the stages of a block. A stage of int4 is a unit for each 64
+    // features or, with groups of 128, half of one and its scales.
+    let (weights, stages) = match op.weight {
+        Weight::Bf16(_) => (GEMM_PREFILL_FEATURES * GEMM_PREFILL_K * BF16, GEMM_PREFILL_STAGES),
+        Weight::Int4 { zero_points, .. } => {
+            let units = GEMM_PREFILL_FEATURES / INT4_UNIT_ROWS;
+            (units * Weight::unit_bytes(GEMM_PREFILL_K, zero_points), GEMM_PREFILL_INT4_STAGES)
+        }
+    };
+    let stage = weights + tile * GEMM_PREFILL_K * BF16;
     let shape = Shape {
         grid: [token_tiles * feature_tiles, 1, 1],
         block: GEMM_PREFILL_THREADS,
-        shared_bytes: GEMM_PREFILL_STAGES * stage,
+        shared_bytes: stages * stage,
     };
-    let symbol = match tile {
-        32 => "gemm_prefill_bf16_bf16_m32",
-        64 => "gemm_prefill_bf16_bf16_m64",
-        128 => "gemm_prefill_bf16_bf16_m128",
-        _ => panic!("tiles of {tile} tokens"),
-    };
-    kernels.launch(symbol, shape, &params(op, 1))
+    let symbol = format!("gemm_prefill_bf16_{}_m{tile}", op.weight.name());
+    kernels.launch(&symbol, shape, &params(op, 1))
 }
