@@ -1,12 +1,7 @@
 //! Launch arguments and constants that host and kernels share. Made by `make params` from
 //! kernels/params.h, where to change them.
 //!
-//! Header: 8c96cbca171ba3fd50ad67cf0751044b
-//! Header: c66c8702ba806dcf11c9a87e1bf054b3
-//! Header: 23f38659ae5158294cecca52da93ebb8
-//! Header: 9bdd46fe7461bc26dd2200517b9f1475
-//! Header: edf1e03804d7b38a13000cdb011eda63
-//! Header: 36a2f1569a21c9276ef2cfe74621e5ca
+//! Header: d101704a1927004301caff724d2b9c79
 
 /// Tokens in one page of the KV cache.
 pub const KV_PAGE_TOKENS: u32 = 64;
