@@ -1,12 +1,7 @@
 //! Launch arguments and constants that host and kernels share. Made by `make params` from
 //! kernels/params.h, where to change them.
 //!
-//! Header: 8c96cbca171ba3fd50ad67cf0751044b
-//! Header: c66c8702ba806dcf11c9a87e1bf054b3
-//! Header: 23f38659ae5158294cecca52da93ebb8
-//! Header: 9bdd46fe7461bc26dd2200517b9f1475
-//! Header: edf1e03804d7b38a13000cdb011eda63
-//! Header: 36a2f1569a21c9276ef2cfe74621e5ca
+//! Header: f7714034fa2de91bc2e7229f254dbccb
 
 /// Tokens in one page of the KV cache.
 pub const KV_PAGE_TOKENS: u32 = 64;
@@ -603,7 +598,7 @@ pub const GEMM_OUT_F32: u32 = 2;
 pub struct GemmParams {
     /// Input, bf16 `[rows, k]`.
     pub x: u64,
-    /// Weights: bf16 `[n, k]`, or packed int4 (`load/repack`).
+    /// Weights: bf16 `[n, k]`, or packed int4 (`repack.rs`).
     pub weight: u64,
     /// Sums of squares for the norm of the input, f32 `[rows, k / NORM_GROUP]`, or null.
     pub squares: u64,
