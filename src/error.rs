@@ -5,6 +5,7 @@
 //! faults: the command line exits with 2 for the first and 1 for the second.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// The result of everything in this crate that can fail for a reason outside the program.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -66,6 +67,14 @@ pub enum Error {
         /// What there is.
         supported: String,
     },
+    /// So many requests wait that another is not taken.
+    #[error("{waiting} requests wait already; try again in {} ms", retry_after.as_millis())]
+    Busy {
+        /// Requests that wait.
+        waiting: usize,
+        /// When one of them should have been served.
+        retry_after: Duration,
+    },
     /// A device that is missing, too small, or failed.
     #[error("{0}")]
     Device(String),
@@ -104,7 +113,7 @@ impl Error {
                     | std::io::ErrorKind::NotADirectory
                     | std::io::ErrorKind::InvalidData
             ),
-            Error::Device(_) => false,
+            Error::Device(_) | Error::Busy { .. } => false,
             _ => true,
         }
     }

@@ -17,7 +17,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("error", &[]),
     ("tensor", &[]),
     ("request", &["error"]),
-    ("kv", &["error"]),
+    ("kv", &["error", "request"]),
     ("sample", &["error", "request"]),
     ("text", &["error", "request"]),
     ("load", &["error", "tensor"]),

@@ -18,16 +18,15 @@ pub enum Phase {
 }
 
 /// The rows of one sequence: consecutive positions, all of whose keys and values up to the last
-/// row are in `pages` once the rows have been appended.
+/// row are in the pages of `table` once the rows have been appended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Span {
     /// The batch rows of this sequence.
     pub rows: Range<usize>,
     /// The position of the first row; row `i` has position `start + i`.
     pub start: usize,
-    /// The block table: page `i` holds positions `64 i .. 64 (i + 1)`. It may be longer than
-    /// needed.
-    pub pages: Vec<PageId>,
+    /// Where its block table lies in [`Batch::tables`].
+    pub table: Range<usize>,
 }
 
 /// The input of one forward pass: rows of one family, of any number of sequences.
@@ -41,6 +40,8 @@ pub struct Batch {
     pub positions: Vec<u32>,
     /// The sequences, in row order; together they cover all rows.
     pub spans: Vec<Span>,
+    /// The block tables of the sequences, one after the other.
+    pub tables: Vec<PageId>,
     /// The rows whose logits are wanted, ascending.
     pub logit_rows: Vec<usize>,
 }
@@ -53,6 +54,7 @@ impl Batch {
             tokens: Vec::new(),
             positions: Vec::new(),
             spans: Vec::new(),
+            tables: Vec::new(),
             logit_rows: Vec::new(),
         }
     }
@@ -75,8 +77,25 @@ impl Batch {
         let rows = self.tokens.len()..self.tokens.len() + tokens.len();
         self.tokens.extend_from_slice(tokens);
         self.positions.extend((start..end).map(|p| p as u32));
-        self.spans.push(Span { rows: rows.clone(), start, pages: pages.to_vec() });
+        let table = self.tables.len()..self.tables.len() + pages.len();
+        self.tables.extend_from_slice(pages);
+        self.spans.push(Span { rows: rows.clone(), start, table });
         rows
+    }
+
+    /// The block table of a sequence: page `i` holds positions `64 i .. 64 (i + 1)`. It may be
+    /// longer than needed.
+    pub fn table(&self, span: &Span) -> &[PageId] {
+        &self.tables[span.table.clone()]
+    }
+
+    /// Empties it and keeps its memory, for the next step.
+    pub fn clear(&mut self) {
+        self.tokens.clear();
+        self.positions.clear();
+        self.spans.clear();
+        self.tables.clear();
+        self.logit_rows.clear();
     }
 
     /// The number of rows.

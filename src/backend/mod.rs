@@ -17,7 +17,7 @@ pub mod batch;
 pub mod cpu;
 pub mod cuda;
 
-pub use crate::kv::{PAGE_SIZE, PageId};
+pub use crate::kv::{PAGE_SIZE, PageId, pages_for};
 pub use crate::sample::{SampleRow, Sampled};
 pub use batch::{Batch, DECODE_ROWS_MAX, Phase, Span};
 

@@ -99,6 +99,31 @@ pub struct GenerateArgs {
     /// Go on past end-of-sequence tokens
     #[arg(long)]
     pub ignore_eos: bool,
+    /// How requests are served.
+    #[command(flatten)]
+    pub engine: EngineArgs,
+}
+
+/// How an engine serves; nothing here changes any output.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Serving")]
+pub struct EngineArgs {
+    /// Requests that run at a time
+    #[arg(long, value_name = "N", default_value_t = 32)]
+    pub running: usize,
+    /// Prompt tokens of a step
+    #[arg(long, value_name = "N", default_value_t = 512)]
+    pub prefill_tokens: usize,
+    /// Pages of 64 tokens in the KV cache [default: what the requests that run need]
+    #[arg(long, value_name = "N")]
+    pub kv_pages: Option<usize>,
+    /// How much of the room that outputs may need is promised before a request runs, in percent;
+    /// with less than 100 requests may be preempted and computed again
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    pub reserve: usize,
+    /// Share no pages among requests
+    #[arg(long)]
+    pub no_prefix_cache: bool,
 }
 
 /// Exactly one source of prompts.

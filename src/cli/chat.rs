@@ -2,11 +2,11 @@
 
 use crate::cli::Done;
 use crate::cli::args::GenerateArgs;
-use crate::cli::generate::{Printer, Report, Seconds, report_error};
+use crate::cli::generate::{Printer, report_error};
 use crate::cli::output::Output;
 use crate::cli::prompts::{Defaults, no_template};
-use crate::cli::session::{Interrupt, PREFILL_ROWS, Session};
-use crate::engine::Serial;
+use crate::cli::session::{Interrupt, Session};
+use crate::engine::{EngineThread, SubmitOptions};
 use crate::error::{Error, Result};
 use crate::text::{ChatTemplate, Message};
 use std::io::{BufRead, IsTerminal, Write};
@@ -22,7 +22,7 @@ struct Chat<'a> {
     defaults: &'a Defaults,
     interrupt: &'a Interrupt,
     template: ChatTemplate,
-    generator: Box<dyn Serial>,
+    engine: EngineThread,
     load: Duration,
     messages: Vec<Message>,
     /// Whether a message could not be answered.
@@ -40,11 +40,11 @@ pub fn run(
     session.tokenizer()?;
     let template = ChatTemplate::load(&session.dir)?.ok_or_else(|| no_template(&session.dir))?;
     let context = args.model.context.unwrap_or(session.config.context.min(CONTEXT_DEFAULT));
-    let (generator, load) = session.load(context, PREFILL_ROWS.min(context), 1)?;
+    let (engine, load) = session.engine(args.engine.options(context, 1, session)?)?;
     let messages = Vec::new();
     let failed = false;
     let mut chat =
-        Chat { args, session, defaults, interrupt, template, generator, load, messages, failed };
+        Chat { args, session, defaults, interrupt, template, engine, load, messages, failed };
     chat.reset();
     let terminal = std::io::stdin().is_terminal();
     if terminal {
@@ -104,26 +104,11 @@ impl Chat<'_> {
         let tokenizer = self.session.tokenizer()?;
         let prompt = tokenizer.encode(&self.template.render(&self.messages, true)?, false)?;
         let request = self.defaults.request(prompt, self.session);
-        let streams = !self.args.model.json;
-        let printer = Printer::new(self.session, &request.prompt, &request.stop, out)?;
-        let mut printer = printer.streams(streams);
-        let generator = &mut self.generator;
-        let generation = self.interrupt.during(|cancel| {
-            generator.run(&request, Some(tokenizer), cancel, &mut |sampled| {
-                printer.token(sampled, &request.stop_tokens)
-            })
-        })?;
-        printer.end()?;
-        let (text, logprobs) = (printer.text, printer.logprobs);
-        let report = Report {
-            id: None,
-            text: Some(text.clone()),
-            prompt_tokens: request.prompt.len(),
-            finish_reason: generation.finish_reason,
-            seconds: Seconds::new(self.load, &generation),
-            logprobs: request.sampling.logprobs.is_some().then_some(logprobs),
-            tokens: generation.tokens,
-        };
+        let stream = self.engine.client().submit(request.clone(), SubmitOptions::default())?;
+        let printer = Printer::new(self.session, &request, !self.args.model.json, out)?;
+        let load = self.load;
+        let report = self.interrupt.during(|cancel| printer.follow(stream, cancel, load))?;
+        let text = report.text.clone().unwrap_or_default();
         report.print(self.args.model.json, out)?;
         Ok(text)
     }

@@ -1,23 +1,21 @@
 //! `--device`: which device runs a model, and why not another.
 
-use crate::backend::Backend;
-#[cfg(feature = "cuda")]
-use crate::backend::PAGE_SIZE;
 use crate::backend::cpu::CpuBackend;
 #[cfg(feature = "cuda")]
 use crate::backend::cuda::{
     CudaBackend,
     driver::{CudaDriver, SimDriver},
 };
+use crate::backend::{Backend, pages_for};
 use crate::cli::args::DeviceArg;
-use crate::engine::{Generator, Serial};
+use crate::engine::{Engine, EngineOptions, Generator, Scorer, Server};
 #[cfg(not(feature = "cuda"))]
 use crate::error::Error;
 use crate::error::Result;
 use crate::load::Checkpoint;
-#[cfg(feature = "cuda")]
 use crate::model::budget::Budget;
 use crate::model::{Decoder, Limits, ModelConfig};
+use crate::text::Tokenizer;
 #[cfg(feature = "cuda")]
 use std::sync::Arc;
 
@@ -63,38 +61,66 @@ impl Device {
         }
     }
 
-    /// Puts a model on it.
+    /// Puts a model on it that rates tokens.
     ///
     /// # Errors
     /// What the weights or the device make impossible.
-    pub fn load(
+    pub fn scorer(
         self,
         config: &ModelConfig,
         checkpoint: &Checkpoint,
         limits: Limits,
-    ) -> Result<Box<dyn Serial>> {
-        match self {
-            Device::Cpu { .. } => generator(CpuBackend::new(), config, checkpoint, limits),
+    ) -> Result<Box<dyn Scorer>> {
+        let pages = pages_for(limits.context);
+        Ok(match self {
+            Device::Cpu { .. } => {
+                let decoder = load(CpuBackend::new(), config, checkpoint, limits, pages)?;
+                Box::new(Generator::new(decoder)?)
+            }
             #[cfg(feature = "cuda")]
             Device::Cuda(backend) => {
-                Budget::check(&*backend, config, limits, limits.context.div_ceil(PAGE_SIZE))?;
-                generator(*backend, config, checkpoint, limits)
+                let decoder = load(*backend, config, checkpoint, limits, pages)?;
+                Box::new(Generator::new(decoder)?)
+            }
+        })
+    }
+
+    /// Puts a model on it and serves requests until nobody wants it any more.
+    ///
+    /// # Errors
+    /// What the weights or the device make impossible.
+    pub fn serve(
+        self,
+        server: Server,
+        config: &ModelConfig,
+        checkpoint: &Checkpoint,
+        tokenizer: Option<Tokenizer>,
+        options: &EngineOptions,
+    ) -> Result<()> {
+        let (limits, pages) = (options.limits(), options.pages);
+        match self {
+            Device::Cpu { .. } => {
+                let decoder = load(CpuBackend::new(), config, checkpoint, limits, pages)?;
+                server.serve(Engine::new(decoder, tokenizer, options)?)
+            }
+            #[cfg(feature = "cuda")]
+            Device::Cuda(backend) => {
+                let decoder = load(*backend, config, checkpoint, limits, pages)?;
+                server.serve(Engine::new(decoder, tokenizer, options)?)
             }
         }
     }
 }
 
-fn generator<B: Backend>(
+fn load<B: Backend>(
     backend: B,
     config: &ModelConfig,
     checkpoint: &Checkpoint,
     limits: Limits,
-) -> Result<Box<dyn Serial>>
-where
-    Generator<B>: Serial + 'static,
-{
-    let decoder = Decoder::load(backend, config.clone(), checkpoint, limits)?;
-    Ok(Box::new(Generator::new(decoder)?))
+    pages: usize,
+) -> Result<Decoder<B>> {
+    Budget::check(&backend, config, limits, pages)?;
+    Decoder::load(backend, config.clone(), checkpoint, limits)
 }
 
 #[cfg(feature = "cuda")]

@@ -36,14 +36,14 @@ pub fn run(args: &EvalArgs, out: &mut Output) -> Result<Done> {
     check(source, &sequences, session.config.vocab_size, most)?;
     let context = sequences.iter().map(Vec::len).max().unwrap_or(1).max(2.min(most));
     let rows = ROWS.min(context);
-    let (mut generator, _) = session.load(context, rows, rows)?;
+    let mut scorer = session.scorer(context, rows)?;
     let phase = match args.phase {
         PhaseArg::Prefill => Phase::Prefill,
         PhaseArg::Decode => Phase::Decode,
     };
     let (mut sum, mut count) = (0.0f64, 0usize);
     for (index, sequence) in sequences.iter().enumerate() {
-        let nll = generator.score(sequence, phase)?;
+        let nll = scorer.score(sequence, phase)?;
         let total: f64 = nll.iter().map(|&n| f64::from(n)).sum();
         let rating = Rating { index, nll: &nll, perplexity: perplexity(total, nll.len()) };
         sum += total;

@@ -4,15 +4,20 @@ use crate::backend::Sampled;
 use crate::cli::args::{GenerateArgs, SamplingArgs};
 use crate::cli::output::Output;
 use crate::cli::prompts::{self, Defaults, Job};
-use crate::cli::session::{Interrupt, PREFILL_ROWS, Session};
+use crate::cli::session::{Interrupt, Session};
 use crate::cli::{Done, chat};
-use crate::engine::Generation;
+use crate::engine::{EngineThread, Event, Finish, Stream, SubmitOptions};
 use crate::error::{Error, Result};
-use crate::request::{FinishReason, SamplingParams, TokenId, TokenLogprobs};
+use crate::request::{FinishReason, Request, SamplingParams, TokenId, TokenLogprobs};
 use crate::text::{TextStream, Tokenizer};
 use serde::Serialize;
 use serde_json::Value;
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+
+/// How often a wait for tokens looks whether there was an interrupt.
+const INTERRUPT_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Runs the command.
 pub fn run(args: &GenerateArgs, out: &mut Output) -> Result<Done> {
@@ -77,6 +82,14 @@ fn context(args: &GenerateArgs, session: &Session, jobs: &[Job]) -> usize {
     jobs.iter().map(needed).max().unwrap_or(0).max(2.min(most))
 }
 
+/// A job that was handed to the engine, or could not be.
+struct Waiting {
+    id: Option<Value>,
+    request: Option<Request>,
+    stream: Result<Stream>,
+}
+
+/// Hands jobs over as the engine takes them and prints results in the order of the jobs.
 fn run_jobs(
     args: &GenerateArgs,
     session: &Session,
@@ -85,42 +98,39 @@ fn run_jobs(
     out: &mut Output,
 ) -> Result<Done> {
     let context = context(args, session, &jobs);
-    let (mut generator, load) = session.load(context, PREFILL_ROWS.min(context), 1)?;
+    let options = args.engine.options(context, jobs.len(), session)?;
+    let ahead = options.waiting.min(4 * options.running);
+    let (engine, load) = session.engine(options)?;
     let single = args.source.prompts.is_none();
     let mut done = Done::Well;
-    for job in jobs {
-        let result = job.request.and_then(|request| {
+    let mut jobs = jobs.into_iter();
+    let mut waiting = VecDeque::new();
+    loop {
+        if !interrupt.requested() {
+            let more = jobs.by_ref().take(ahead - waiting.len());
+            waiting.extend(more.map(|job| submit(&engine, job)));
+        }
+        let Some(Waiting { id, request, stream }) = waiting.pop_front() else { break };
+        let result = stream.and_then(|stream| {
+            let request = request.expect("a request came with the stream");
             if !args.model.json && !single {
-                let id = job.id.as_ref().map(Value::to_string).unwrap_or_default();
+                let id = id.as_ref().map(Value::to_string).unwrap_or_default();
                 eprintln!("--- {id}");
             }
-            let printer = Printer::new(session, &request.prompt, &request.stop, out)?;
-            let mut printer = printer.streams(!args.model.json);
-            let generation = interrupt.during(|cancel| {
-                generator.run(&request, session.tokenizer.as_ref(), cancel, &mut |sampled| {
-                    printer.token(sampled, &request.stop_tokens)
-                })
-            })?;
-            printer.end()?;
-            let (text, logprobs) = (printer.text, printer.logprobs);
-            let wants_logprobs = request.sampling.logprobs.is_some();
-            let report = Report {
-                id: job.id.clone(),
-                text: session.tokenizer.is_some().then_some(text),
-                prompt_tokens: request.prompt.len(),
-                finish_reason: generation.finish_reason,
-                seconds: Seconds::new(load, &generation),
-                logprobs: wants_logprobs.then_some(logprobs),
-                tokens: generation.tokens,
-            };
-            report.print(args.model.json, out)
+            let printer = Printer::new(session, &request, !args.model.json, out)?;
+            let report = interrupt.during(|cancel| printer.follow(stream, cancel, load))?;
+            // After an interrupt, what had begun is still reported.
+            match report.tokens.is_empty() && !single {
+                true => Ok(()),
+                false => Report { id: id.clone(), ..report }.print(args.model.json, out),
+            }
         });
         match result {
             Ok(()) => {}
             Err(error) if single || is_output(&error) => return Err(error),
             Err(error) => {
                 let mistake = error.is_mistake();
-                report_error(args.model.json, job.id, &error, out)?;
+                report_error(args.model.json, id, &error, out)?;
                 done = match (done, mistake) {
                     (Done::Well, true) => Done::WithMistakes,
                     (done, true) => done,
@@ -129,10 +139,22 @@ fn run_jobs(
             }
         }
         if interrupt.requested() {
-            return Ok(Done::Interrupted);
+            waiting.iter().filter_map(|job| job.stream.as_ref().ok()).for_each(Stream::cancel);
         }
     }
-    Ok(done)
+    Ok(if interrupt.requested() { Done::Interrupted } else { done })
+}
+
+fn submit(engine: &EngineThread, job: Job) -> Waiting {
+    let Job { id, request } = job;
+    match request {
+        Err(error) => Waiting { id, request: None, stream: Err(error) },
+        Ok(request) => Waiting {
+            id,
+            stream: engine.client().submit(request.clone(), SubmitOptions::default()),
+            request: Some(request),
+        },
+    }
 }
 
 /// Output that cannot be written ends the command, whatever the line was.
@@ -158,36 +180,55 @@ pub fn report_error(json: bool, id: Option<Value>, error: &Error, out: &mut Outp
 /// Shows tokens as they come and keeps what the report needs.
 pub struct Printer<'a> {
     stream: Option<TextStream>,
+    request: &'a Request,
     streams: bool,
     out: &'a mut Output,
-    /// The text so far.
-    pub text: String,
-    /// Log-probabilities so far.
-    pub logprobs: Vec<TokenLogprobs>,
+    text: String,
+    tokens: Vec<TokenId>,
+    logprobs: Vec<TokenLogprobs>,
 }
 
 impl<'a> Printer<'a> {
-    /// A printer for the output that follows `prompt`.
+    /// A printer for the output of `request`; with `streams` the text is shown as it comes.
     pub fn new(
         session: &Session,
-        prompt: &[TokenId],
-        stop: &[String],
+        request: &'a Request,
+        streams: bool,
         out: &'a mut Output,
     ) -> Result<Printer<'a>> {
-        let stream = |tokenizer: &Tokenizer| TextStream::new(tokenizer, prompt, stop.to_vec());
+        let stream = |tokenizer: &Tokenizer| {
+            TextStream::new(tokenizer, &request.prompt, request.stop.clone())
+        };
         let stream = session.tokenizer.as_ref().map(stream).transpose()?;
-        let (text, logprobs) = (String::new(), Vec::new());
-        Ok(Printer { stream, streams: true, out, text, logprobs })
+        let (text, tokens, logprobs) = (String::new(), Vec::new(), Vec::new());
+        Ok(Printer { stream, request, streams, out, text, tokens, logprobs })
     }
 
-    /// Whether text is shown as it comes.
-    pub fn streams(mut self, streams: bool) -> Printer<'a> {
-        self.streams = streams;
-        self
+    /// Shows what comes until the end. When `cancel` becomes true it asks for an early one.
+    pub fn follow(
+        mut self,
+        mut events: Stream,
+        cancel: &AtomicBool,
+        load: Duration,
+    ) -> Result<Report> {
+        let mut cancelled = false;
+        loop {
+            match events.next_within(INTERRUPT_INTERVAL) {
+                Some(Event::Token(sampled)) => self.token(&sampled)?,
+                Some(Event::Finished(finish)) => return self.end(finish, load),
+                Some(Event::Failed(error)) => return Err(error),
+                None => {}
+            }
+            if !cancelled && cancel.load(Ordering::Relaxed) {
+                cancelled = true;
+                events.cancel();
+            }
+        }
     }
 
-    /// Takes one token; those in `silent` end the output and have no text.
-    pub fn token(&mut self, sampled: &Sampled, silent: &[TokenId]) -> Result<()> {
+    /// Takes one token; one that ends the output has no text.
+    fn token(&mut self, sampled: &Sampled) -> Result<()> {
+        self.tokens.push(sampled.token);
         self.logprobs.extend(sampled.logprobs.clone());
         let Some(stream) = &mut self.stream else {
             return match self.streams {
@@ -195,7 +236,7 @@ impl<'a> Printer<'a> {
                 false => Ok(()),
             };
         };
-        if silent.contains(&sampled.token) {
+        if self.request.stop_tokens.contains(&sampled.token) {
             return Ok(());
         }
         let text = stream.push(sampled.token)?.text;
@@ -203,9 +244,19 @@ impl<'a> Printer<'a> {
     }
 
     /// Shows what was held back.
-    pub fn end(&mut self) -> Result<()> {
+    fn end(mut self, finish: Finish, load: Duration) -> Result<Report> {
         let rest = self.stream.as_mut().map(TextStream::finish).unwrap_or_default();
-        self.show(&rest)
+        self.show(&rest)?;
+        Ok(Report {
+            id: None,
+            text: self.stream.is_some().then_some(self.text),
+            tokens: self.tokens,
+            prompt_tokens: finish.prompt_tokens,
+            cached_tokens: finish.cached_tokens,
+            finish_reason: finish.reason,
+            seconds: Seconds::new(load, &finish),
+            logprobs: self.request.sampling.logprobs.is_some().then_some(self.logprobs),
+        })
     }
 
     fn show(&mut self, text: &str) -> Result<()> {
@@ -222,17 +273,19 @@ impl<'a> Printer<'a> {
 #[derive(Serialize)]
 pub struct Seconds {
     load: f64,
+    queued: f64,
     prefill: f64,
     decode: f64,
 }
 
 impl Seconds {
-    /// From the start of the command and from the generation.
-    pub fn new(load: Duration, generation: &Generation) -> Seconds {
+    /// From the start of the command and from the request.
+    fn new(load: Duration, finish: &Finish) -> Seconds {
         Seconds {
             load: load.as_secs_f64(),
-            prefill: generation.prefill.as_secs_f64(),
-            decode: generation.decode.as_secs_f64(),
+            queued: finish.queued.as_secs_f64(),
+            prefill: finish.prefill.as_secs_f64(),
+            decode: finish.decode.as_secs_f64(),
         }
     }
 }
@@ -249,6 +302,8 @@ pub struct Report {
     pub tokens: Vec<TokenId>,
     /// The length of the prompt.
     pub prompt_tokens: usize,
+    /// How much of it the prefix cache had.
+    pub cached_tokens: usize,
     /// Why it ended.
     pub finish_reason: FinishReason,
     /// Where the time went.

@@ -6,9 +6,9 @@ mod device;
 mod eval;
 mod generate;
 pub mod kernels;
-mod output;
 #[cfg(feature = "cuda")]
-mod plan;
+mod launches;
+mod output;
 mod prompts;
 mod session;
 
@@ -58,7 +58,7 @@ fn show_kernels(args: &KernelsArgs, out: &mut Output) -> Result<Done> {
     match &args.plan {
         None => kernels::run(args.json, out).map_err(output::unwritable)?,
         #[cfg(feature = "cuda")]
-        Some(model) => plan::run(model, args, out)?,
+        Some(model) => launches::run(model, args, out)?,
         #[cfg(not(feature = "cuda"))]
         Some(_) => return Err(Error::Usage("--plan: this build has no kernels".to_string())),
     }

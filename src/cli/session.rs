@@ -1,19 +1,17 @@
 //! What every command that runs a model shares: finding it, choosing the device, loading.
 
-use crate::cli::args::{DeviceArg, ModelArgs};
+use crate::cli::args::{DeviceArg, EngineArgs, ModelArgs};
 use crate::cli::device::Device;
-use crate::engine::Serial;
+use crate::engine::{EngineOptions, EngineThread, Scorer};
 use crate::error::{Error, Result};
 use crate::load::Checkpoint;
 use crate::model::{Limits, ModelConfig};
 use crate::text::Tokenizer;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-
-/// Rows of a prefill chunk.
-pub const PREFILL_ROWS: usize = 512;
 
 /// A model directory whose small files have been read; the weights follow with [`Session::load`].
 pub struct Session {
@@ -65,26 +63,73 @@ impl Session {
         })
     }
 
-    /// Loads the weights for sequences of at most `context` tokens; gives the time since
-    /// [`Session::open`] too.
-    pub fn load(
+    /// Loads the weights to rate sequences of at most `context` tokens, `rows` at a time.
+    pub fn scorer(&self, context: usize, rows: usize) -> Result<Box<dyn Scorer>> {
+        let checkpoint = Checkpoint::open(&self.dir)?;
+        let device = open(self.device, &self.dir, &self.config, &checkpoint)?;
+        let limits = Limits { rows, logit_rows: rows, sequences: 1, context };
+        device.scorer(&self.config, &checkpoint, limits)
+    }
+
+    /// Loads the weights and starts an engine; gives the time since [`Session::open`] too.
+    pub fn engine(&self, options: EngineOptions) -> Result<(EngineThread, Duration)> {
+        let checkpoint = Checkpoint::open(&self.dir)?;
+        let (dir, config, device) = (self.dir.clone(), self.config.clone(), self.device);
+        let tokenizer = self.tokenizer.clone();
+        let engine = EngineThread::start(move |server| {
+            let device = open(device, &dir, &config, &checkpoint)?;
+            device.serve(server, &config, &checkpoint, tokenizer, &options)
+        })?;
+        Ok((engine, self.started.elapsed()))
+    }
+}
+
+/// Opens the device and says what will run where.
+fn open(
+    device: DeviceArg,
+    dir: &Path,
+    config: &ModelConfig,
+    checkpoint: &Checkpoint,
+) -> Result<Device> {
+    let device = Device::open(device)?;
+    eprintln!(
+        "{}: {}, {:.1} MB of weights, on {}",
+        dir.display(),
+        config.architecture,
+        checkpoint.bytes() as f64 / 1e6,
+        device.describe()
+    );
+    Ok(device)
+}
+
+impl EngineArgs {
+    /// For `count` requests of at most `context` tokens.
+    pub fn options(
         &self,
         context: usize,
-        rows: usize,
-        logit_rows: usize,
-    ) -> Result<(Box<dyn Serial>, Duration)> {
-        let checkpoint = Checkpoint::open(&self.dir)?;
-        let device = Device::open(self.device)?;
-        eprintln!(
-            "{}: {}, {:.1} MB of weights, on {}",
-            self.dir.display(),
-            self.config.architecture,
-            checkpoint.bytes() as f64 / 1e6,
-            device.describe()
-        );
-        let limits = Limits { rows, logit_rows, sequences: 1, context };
-        let generator = device.load(&self.config, &checkpoint, limits)?;
-        Ok((generator, self.started.elapsed()))
+        count: usize,
+        session: &Session,
+    ) -> Result<EngineOptions> {
+        const RUNNING_MAX: usize = 4096;
+        const PREFILL_MAX: usize = 1 << 16;
+        const PAGES_MAX: usize = 1 << 26;
+        let within = |name: &str, value: usize, range: RangeInclusive<usize>| {
+            let (low, high) = (range.start(), range.end());
+            let message = format!("{name} is {value}, expected {low} to {high}");
+            if range.contains(&value) { Ok(()) } else { Err(Error::Usage(message)) }
+        };
+        within("--running", self.running, 1..=RUNNING_MAX)?;
+        within("--prefill-tokens", self.prefill_tokens, 1..=PREFILL_MAX)?;
+        within("--reserve", self.reserve, 0..=100)?;
+        let pages = self.kv_pages.unwrap_or(1);
+        within("--kv-pages", pages, 1..=PAGES_MAX)?;
+        let context = context.min(session.config.context);
+        let mut options = EngineOptions::new(context, self.running.min(count.max(1)));
+        options.pages = self.kv_pages.unwrap_or(options.pages);
+        options.prefill_tokens = self.prefill_tokens.min(context * options.running);
+        options.reserve_percent = self.reserve;
+        options.prefix_cache = !self.no_prefix_cache;
+        Ok(options)
     }
 }
 

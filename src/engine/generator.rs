@@ -77,7 +77,7 @@ impl<B: Backend> Generator<B> {
         let last = request.prompt.len().saturating_add(request.max_tokens).min(context);
         let pages = self.pages(last);
         let result = self.run_in(&pages, request, last, stops, cancel, on_token);
-        self.pool.give_back(pages);
+        self.give_back(pages);
         result
     }
 
@@ -88,7 +88,10 @@ impl<B: Backend> Generator<B> {
     }
 
     pub(super) fn give_back(&mut self, pages: Vec<PageId>) {
-        self.pool.give_back(pages);
+        // The first page is given back last, so that the next sequence starts with it.
+        for page in pages.into_iter().rev() {
+            self.pool.release(page);
+        }
     }
 
     fn run_in(

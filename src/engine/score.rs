@@ -5,6 +5,21 @@ use crate::engine::Generator;
 use crate::error::{Error, Result};
 use crate::request::TokenId;
 
+/// Rates tokens on a device that is chosen when the program runs.
+pub trait Scorer {
+    /// See [`Generator::score`].
+    ///
+    /// # Errors
+    /// As there.
+    fn score(&mut self, tokens: &[TokenId], phase: Phase) -> Result<Vec<f32>>;
+}
+
+impl<B: Backend> Scorer for Generator<B> {
+    fn score(&mut self, tokens: &[TokenId], phase: Phase) -> Result<Vec<f32>> {
+        Generator::score(self, tokens, phase)
+    }
+}
+
 impl<B: Backend> Generator<B> {
     /// Natural-log NLL of `tokens[1..]`, each given all tokens before it: `tokens.len() - 1`
     /// numbers. `phase` names the family that computes the hidden states; logits are always

@@ -17,6 +17,7 @@ mod gemm_kernels;
 mod gemm_prefill;
 mod gemm_traffic;
 mod matrix;
+mod logprobs;
 mod model;
 mod rmsnorm;
 mod rope_append;

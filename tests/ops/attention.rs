@@ -52,10 +52,10 @@ fn poisoned_pool(backend: &CpuBackend, heads: Heads, pages: usize, dtype: Dtype)
     let mut kv = backend.kv_cache(shape).unwrap();
     let rope = backend.rope_table(&vec![0.0; heads.dim / 2], pages * PAGE_SIZE).unwrap();
     let mut poison = batch(Phase::Prefill, &[]);
-    let all: Vec<PageId> = (0..pages as u32).map(PageId).collect();
     poison.positions = (0..(pages * PAGE_SIZE) as u32).collect();
     poison.tokens = vec![Default::default(); pages * PAGE_SIZE];
-    poison.spans = vec![Span { rows: 0..pages * PAGE_SIZE, start: 0, pages: all }];
+    poison.tables = (0..pages as u32).map(PageId).collect();
+    poison.spans = vec![Span { rows: 0..pages * PAGE_SIZE, start: 0, table: 0..pages }];
     let qkv = poisoned(backend, pages * PAGE_SIZE, heads.qkv_width());
     let mut query = poisoned(backend, pages * PAGE_SIZE, heads.query * heads.dim);
     for layer in 0..LAYERS {

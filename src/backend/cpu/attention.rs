@@ -14,7 +14,7 @@ use super::parallel::{self, Tile};
 use super::simd::{InstructionSet, Kernel, LANES, Simd};
 use super::store::{Bf16, Element, F32, KvCache, Tensor};
 use super::tile;
-use crate::backend::{Batch, Heads, PAGE_SIZE, Span};
+use crate::backend::{Batch, Heads, PAGE_SIZE, PageId, Span};
 use crate::tensor::Dtype;
 use std::ptr;
 
@@ -50,7 +50,7 @@ pub(super) fn attention(
         tasks.extend(tiles.into_iter().map(|tile| (span, tile)));
     }
     parallel::for_each(work, tasks, |(span, tile)| {
-        set.run(Job { layer, window, query, kv, span, tile });
+        set.run(Job { layer, window, query, kv, span, table: batch.table(span), tile });
     });
 }
 
@@ -61,6 +61,7 @@ struct Job<'a> {
     query: &'a Tensor,
     kv: &'a KvCache,
     span: &'a Span,
+    table: &'a [PageId],
     /// Its rows count from the start of the span.
     tile: Tile<'a>,
 }
@@ -107,8 +108,8 @@ fn attend<S: Simd, E: Element>(s: S, mut job: Job<'_>) {
     let oldest = |position: usize| job.window.map_or(0, |w| (position + 1).saturating_sub(w));
     let last_position = first_position + rows - 1;
     for page in oldest(first_position) / PAGE_SIZE..=last_position / PAGE_SIZE {
-        let (keys, values) = job.kv.block(job.layer, job.span.pages[page], head);
-        let next = job.span.pages[(page + 1).min(last_position / PAGE_SIZE)];
+        let (keys, values) = job.kv.block(job.layer, job.table[page], head);
+        let next = job.table[(page + 1).min(last_position / PAGE_SIZE)];
         let (next, _) = job.kv.block(job.layer, next, head);
         let address = |block: &[u8]| block.as_ptr().addr();
         let values_ahead = address(values).wrapping_sub(address(keys));

@@ -170,7 +170,7 @@ pub(super) fn rope_append(
         for (i, row) in span.rows.clone().enumerate() {
             let position = span.start + i;
             let at = rope.at(batch.positions[row]);
-            let slot = (span.pages[position / PAGE_SIZE], position % PAGE_SIZE);
+            let slot = (batch.table(span)[position / PAGE_SIZE], position % PAGE_SIZE);
             let (keys, values) = qkv.row(row)[query_heads * dim..].split_at(kv_heads * dim);
             for head in 0..kv_heads {
                 turn(set, &keys[head * dim..][..dim], key_norm, eps, at, &mut key);

@@ -346,29 +346,11 @@ impl Backend for CudaBackend {
     }
 
     fn sample(&self, logits: &Tensor, rows: &[SampleRow<'_>]) -> Result<Vec<Sampled>> {
-        let tokens = logits.sampler().sample(&self.kernels, logits.ptr(), logits.rows, rows)?;
-        let values = match rows.iter().any(|row| row.params.logprobs.is_some()) {
-            true => logits.to_host()?,
-            false => Vec::new(),
-        };
-        let drawn = tokens.into_iter().zip(rows).enumerate();
-        Ok(drawn
-            .map(|(i, (token, row))| Sampled {
-                token,
-                logprobs: row.params.logprobs.map(|top| {
-                    crate::sample::logprobs(&values[i * logits.width..][..logits.width], token, top)
-                }),
-            })
-            .collect())
+        logits.sampler().sample(&self.kernels, logits.ptr(), logits.rows, rows)
     }
 
     fn log_probs(&self, logits: &Tensor, targets: &[TokenId]) -> Result<Vec<f32>> {
-        let values = logits.to_host()?;
-        Ok(targets
-            .iter()
-            .enumerate()
-            .map(|(i, &t)| crate::sample::log_prob(&values[i * logits.width..][..logits.width], t))
-            .collect())
+        logits.sampler().log_probs(&self.kernels, logits.ptr(), logits.rows, targets)
     }
 
     fn download(&self, x: &Tensor) -> Result<Vec<f32>> {

@@ -170,7 +170,7 @@ impl Step {
         }
         for span in &batch.spans {
             for (row, position) in span.rows.clone().zip(span.start as u32..) {
-                let page = span.pages[(position / KV_PAGE_TOKENS) as usize];
+                let page = batch.table(span)[(position / KV_PAGE_TOKENS) as usize];
                 slots[row] = page.0 * KV_PAGE_TOKENS + position % KV_PAGE_TOKENS;
             }
         }
@@ -181,7 +181,7 @@ impl Step {
         tables.clear();
         for span in &batch.spans {
             let needed = pages_for(span.start + span.rows.len());
-            tables.extend(span.pages[..needed].iter().map(|page| page.0));
+            tables.extend(batch.table(span)[..needed].iter().map(|page| page.0));
             tables.resize(tables.len() + self.table_stride - needed, u32::MAX);
         }
     }

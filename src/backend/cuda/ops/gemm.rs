@@ -135,13 +135,13 @@ pub fn arrivals_count(n: usize, k: usize, rows: usize) -> usize {
 }
 
 /// Tokens of a tile of `gemm_decode`: 8, 16 or 32.
-fn decode_tile(rows: usize) -> u32 {
+pub fn decode_tile(rows: usize) -> u32 {
     (rows as u32).next_power_of_two().clamp(8, 32)
 }
 
 /// Tokens of a tile of `gemm_prefill`: 128, 64 or 32, the widest that is half full and leaves no
 /// multiprocessor of a large GPU idle.
-fn prefill_tile(n: usize, rows: usize) -> u32 {
+pub fn prefill_tile(n: usize, rows: usize) -> u32 {
     let (n, rows) = (n as u32, rows as u32);
     let fills = |tile: &u32| {
         let blocks = n.div_ceil(GEMM_PREFILL_FEATURES) * rows.div_ceil(*tile);

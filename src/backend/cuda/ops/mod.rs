@@ -9,6 +9,7 @@ pub mod embed;
 pub mod gather;
 pub mod gemm;
 mod gemm_kernels;
+pub mod logprobs;
 pub mod norm;
 pub mod rope;
 pub mod sample;
