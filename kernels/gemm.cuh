@@ -103,7 +103,7 @@ struct RowTile {
     }
 };
 
-// Where the parts of a unit of packed int4 weights begin (load/repack): 4 bits a weight, then a
+// Where the parts of a unit of packed int4 weights begin (repack.rs): 4 bits a weight, then a
 // scale a row, then perhaps an offset a row, which is -(128 + zero point).
 template <uint32_t GROUP, bool ZERO_POINTS>
 struct Int4Unit {
@@ -283,7 +283,7 @@ __device__ __forceinline__ void epilogue(const GemmParams &p, uint32_t row, uint
     const bool inside = row < p.rows && feature < p.n;
     const float scale = p.squares == nullptr ? 1.0f : inverse_rms;
     float bias_low[4] = {}, bias_high[4] = {};
-    if (p.bias != nullptr) {
+    if (p.bias != nullptr && row < p.rows) {
         load_four(bias_low, p.bias, feature, p.n);
         load_four(bias_high, p.bias, feature + 8, p.n);
     }

@@ -2,7 +2,7 @@
 //
 //   x        bf16 [rows, k]   16-byte aligned, k a multiple of 16
 //   W        bf16 [n, k]      row-major, 16-byte aligned; or
-//            int4 [n, k]      packed by load/repack in groups of 128 or 64, 16-byte aligned
+//            int4 [n, k]      packed by repack.rs in groups of 128 or 64, 16-byte aligned
 //   the others as GemmParams says; n any number, with a residual or SwiGLU a multiple of 16
 //
 // A block takes 64 features, all tokens of a tile of 8, 16 or 32, and with `splits` blocks a tile a
@@ -11,20 +11,28 @@
 // loop is free of block barriers. Weights are read once and leave L2 first. Copies of weights begin
 // before the grids before this one have ended; nothing of theirs is touched until then.
 //
-// The order of a sum follows from (n, k) alone, so a row has the same bits in every tile width: in
-// a slice k ascends by 16 in one chain of accumulators; the slices of a block are added in
-// ascending order, then the sums of the blocks, by the last to arrive. A slice is
-// [steps * i / slices, steps * (i + 1) / slices) of ceil(k / 64) steps, with four slices a block.
+// The order of a sum follows from (n, k) and the kind of weights alone, so a row has the same bits
+// in every tile width: in a slice k ascends by 16 in one chain of accumulators, which with int4
+// weights starts anew for each group, whose sum then counts by one fma with its scale; the slices
+// of a block are added in ascending order, then the sums of the blocks, by the last to arrive. A
+// slice is [steps * i / slices, steps * (i + 1) / slices) of the steps of K, 64 columns or one
+// group of int4 weights, with four slices a block.
 //
-// Floor: 2 n k bytes of weights, and what the epilogue reads and writes. Requested are, with
-// tiles = ceil(n / 64) and w the rows of a tile: the weights once for each w rows, and
-// tiles * rows * (2 k + k / 4 with a norm) bytes of x and squares, from L2; with splits also
-// 8 * splits * rows * 64 * tiles bytes of partial sums. 2 n k flops a row. In flight on an SM are
-// 2 stages * 8 KiB * 4 warps and two blocks at 8 columns, else one.
+// Floor: the weights, 2 n k bytes or the units of repack.rs, and what the epilogue reads and
+// writes; 2 n k flops a row. Requested are, with tiles = ceil(n / 64): the weights once for each
+// tile of rows, and tiles * rows * (2 k + k / 4 with a norm) bytes of x and squares, from L2; with
+// splits also 8 * splits * rows * 64 * tiles bytes of partial sums.
+//
+// In flight on an SM are, at 8 columns, the weights of two blocks of four warps: 2 stages of 8 KiB
+// each (128 KiB), or of int4 3 units of groups of 128 (99 KiB) or 7 of groups of 64 (119 KiB). At
+// 16 and 32 columns one block fits, with half of that. At 8 columns the main loop takes for 32
+// weights, in PTX instructions of a warp, 1.53 with bf16, 1.65 with groups of 128 and 2.07 with
+// groups of 64, and with zero points 0.1 and 0.2 more. Four are what a Hopper can issue in the time
+// that the bytes of int4 weights take.
 //
 // Grid: x = tiles of rows, which share a tile of W in L2, y = tiles of features, z = splits.
 //
-// Held by tests/device/gemm_decode.rs.
+// Held by tests/device/gemm_decode.rs, gemm_traffic.rs and gemm_kernels.rs.
 
 #include "gemm.cuh"
 

@@ -2,7 +2,7 @@
 //
 //   x        bf16 [rows, k]   16-byte aligned, k a multiple of 16
 //   W        bf16 [n, k]      row-major, 16-byte aligned; or
-//            int4 [n, k]      packed by load/repack in groups of 128 or 64, 16-byte aligned
+//            int4 [n, k]      packed by repack.rs in groups of 128 or 64, 16-byte aligned
 //   the others as GemmParams says; n any number, with a residual or SwiGLU a multiple of 16
 //
 // A block takes 128 features and 128, 64 or 32 tokens. Its eight warps stand four along the
@@ -15,16 +15,16 @@
 // group, ascending by 16, and groups are added in ascending order, each by one fma with its scale.
 //
 // Floor: 2 rows n k flops. Requested from L2 are the weights (2 n k bytes, or for each 64 features
-// that begin in n the units of load/repack) once for each tile of tokens, and for each tile of
+// that begin in n the units of repack.rs) once for each tile of tokens, and for each tile of
 // features 2 k bytes a row of x, with a norm k / 4 more. Blocks are numbered so that those at work
 // at the same time form a square of tiles, about 16 by 16 on an H200: they ask memory for a
 // sixteenth of what they ask L2 for. In flight on an SM are the weights and tokens of 2 stages and
-// two blocks with bf16 weights; with int4 weights of 3 stages, and two blocks but at 128 tokens one,
-// whose two sets of accumulators take most of the registers.
+// two blocks with bf16 weights (80 KiB and more); with int4 weights of 3 stages, and two blocks but
+// at 128 tokens one, whose two sets of accumulators take most of the registers (49 KiB and more).
 //
 // Grid: x = tiles, in groups of GEMM_PREFILL_RASTER tiles of tokens by all tiles of features.
 //
-// Held by tests/device/gemm_prefill.rs and gemm_traffic.rs.
+// Held by tests/device/gemm_prefill.rs, gemm_traffic.rs and gemm_kernels.rs.
 
 #include "gemm.cuh"
 

@@ -410,7 +410,7 @@ static const uint32_t GEMM_OUT_F32 = 2;
 typedef struct GemmParams {
     /// Input, bf16 `[rows, k]`.
     DEVICE_PTR(const uint16_t) x;
-    /// Weights: bf16 `[n, k]`, or packed int4 (`load/repack`).
+    /// Weights: bf16 `[n, k]`, or packed int4 (`repack.rs`).
     DEVICE_PTR(const uint8_t) weight;
     /// Sums of squares for the norm of the input, f32 `[rows, k / NORM_GROUP]`, or null.
     DEVICE_PTR(const float) squares;

@@ -1,7 +1,6 @@
 //! From files to tensors: safetensors files and the checkpoints made of them.
 
 pub mod checkpoint;
-pub mod repack;
 pub mod safetensors;
 
 pub use checkpoint::Checkpoint;

@@ -4,11 +4,14 @@
 use super::{Rig, samples};
 use half::bf16;
 use ridgepoint::backend::Phase;
+use ridgepoint::backend::cuda::driver::DevicePtr;
 use ridgepoint::backend::cuda::memory::Buffer;
 use ridgepoint::backend::cuda::ops::gemm::{
-    Gemm, InputNorm, Output, Weight, arrivals_count, gemm, gemm_in_tiles, partials_bytes,
+    Gemm, InputNorm, Output, Weight, WeightKind, arrivals_count, gemm, gemm_in_tiles,
+    partials_bytes,
 };
-use ridgepoint::load::repack::{Int4Layout, Int4Matrix, pack};
+use ridgepoint::backend::cuda::repack::pack;
+use ridgepoint::tensor::int4::{Int4Matrix, Int4Shape};
 
 const EPSILON: f32 = 1e-5;
 
@@ -26,6 +29,26 @@ pub enum Kind {
 pub enum Format {
     Bf16,
     Int4 { group: usize, zero_points: bool },
+}
+
+impl Format {
+    /// What the launch code calls it.
+    pub fn weight_kind(self) -> WeightKind {
+        match self {
+            Format::Bf16 => WeightKind::Bf16,
+            Format::Int4 { group, zero_points } => {
+                WeightKind::Int4 { group: group as u32, zero_points }
+            }
+        }
+    }
+
+    /// A matrix of this format as an operand.
+    pub fn weight(self, at: DevicePtr) -> Weight {
+        match self.weight_kind() {
+            WeightKind::Bf16 => Weight::Bf16(at),
+            WeightKind::Int4 { group, zero_points } => Weight::Int4 { at, group, zero_points },
+        }
+    }
 }
 
 pub const INT4: [Format; 4] = [
@@ -113,7 +136,7 @@ impl Case {
             matrix.scales[at].to_f64() * (f64::from(*q) - f64::from(zero_point(at)))
         };
         let wide = matrix.quants.iter().enumerate().map(wide).collect();
-        (pack(&Int4Layout { n, k, group, zero_points }, &matrix), wide)
+        (pack(&Int4Shape { n, k, group, zero_points }, &matrix), wide)
     }
 
     fn bias(&self) -> Vec<bf16> {
@@ -164,12 +187,7 @@ impl Case {
             phase: self.phase,
             x: x.ptr(),
             norm: self.norm.then_some(InputNorm { squares: squares.ptr(), epsilon: EPSILON }),
-            weight: match self.format {
-                Format::Bf16 => Weight::Bf16(weight.ptr()),
-                Format::Int4 { group, zero_points } => {
-                    Weight::Int4 { at: weight.ptr(), group: group as u32, zero_points }
-                }
-            },
+            weight: self.format.weight(weight.ptr()),
             bias: if self.bias { bias.ptr() } else { 0 },
             output,
             out: out.ptr(),

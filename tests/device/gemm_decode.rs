@@ -3,7 +3,9 @@
 use super::gemm::{Case, Format, INT4, KINDS, Kind, row};
 use super::rigs;
 use ridgepoint::backend::Phase;
-use ridgepoint::backend::cuda::ops::gemm::{arrivals_count, decode_splits, partials_bytes};
+use ridgepoint::backend::cuda::ops::gemm::{
+    Variant, arrivals_count, decode_splits, partials_bytes, shared_limit,
+};
 
 const PLAIN: Case = Case {
     phase: Phase::Decode,
@@ -153,6 +155,24 @@ fn tiles_of_any_width_give_the_same_bits() {
 }
 
 #[test]
+fn int4_tiles_of_any_width_give_the_same_bits() {
+    for rig in rigs() {
+        let limit = shared_limit(rig.driver().properties().compute);
+        for format in INT4 {
+            let case = Case { format, k: 1536, ..LONG };
+            let rows = [3, 1, 4, 1, 5];
+            let narrow = case.run_in_tiles(&rig, &rows, 8);
+            for tile in [16, 32] {
+                let variant = Variant { phase: Phase::Decode, kind: format.weight_kind(), tile };
+                if variant.ring().bytes() < limit {
+                    assert_eq!(case.run_in_tiles(&rig, &rows, tile), narrow, "{case:?}: {tile}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn both_passes_give_the_same_bits() {
     let all: Vec<_> = rigs().iter().map(|rig| LONG.run(rig, &[0, 1])).collect();
     assert!(all.windows(2).all(|pair| pair[0] == pair[1]));
@@ -189,6 +209,6 @@ fn the_weight_alone_decides_the_blocks_along_k() {
     }
     assert_eq!((partials_bytes(64, 64, 9), arrivals_count(64, 64, 9)), (0, 0));
     assert_eq!(partials_bytes(1000, 1024, 33), 2 * 33 * 1024 * 4);
-    assert_eq!(arrivals_count(1000, 1024, 32), 16);
-    assert_eq!(arrivals_count(1000, 1024, 33), 32);
+    assert_eq!(arrivals_count(1000, 1024, 32), 4 * 16);
+    assert_eq!(arrivals_count(1000, 1024, 33), 5 * 16);
 }

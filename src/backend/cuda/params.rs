@@ -2,6 +2,7 @@
 //! kernels/params.h, where to change them.
 //!
 //! Header: d101704a1927004301caff724d2b9c79
+//! Header: f7714034fa2de91bc2e7229f254dbccb
 
 /// Tokens in one page of the KV cache.
 pub const KV_PAGE_TOKENS: u32 = 64;
@@ -598,7 +599,7 @@ pub const GEMM_OUT_F32: u32 = 2;
 pub struct GemmParams {
     /// Input, bf16 `[rows, k]`.
     pub x: u64,
-    /// Weights: bf16 `[n, k]`, or packed int4 (`load/repack`).
+    /// Weights: bf16 `[n, k]`, or packed int4 (`repack.rs`).
     pub weight: u64,
     /// Sums of squares for the norm of the input, f32 `[rows, k / NORM_GROUP]`, or null.
     pub squares: u64,

@@ -4,19 +4,13 @@ use crate::backend::Phase;
 use crate::backend::cuda::driver::DevicePtr;
 use crate::backend::cuda::kernels::{Kernels, Shape};
 use crate::backend::cuda::params::{
-    GEMM_DECODE_BF16_K, GEMM_DECODE_BF16_STAGES, GEMM_DECODE_FEATURES, GEMM_DECODE_INT4_STAGES,
-    GEMM_DECODE_WARPS, GEMM_OUT_F32, GEMM_PREFILL_FEATURES, GEMM_PREFILL_INT4_STAGES,
-    GEMM_PREFILL_K, GEMM_PREFILL_STAGES, GEMM_PREFILL_THREADS, GEMM_SWIGLU, GemmParams,
-    INT4_UNIT_ROWS, NORM_GROUP,
+    GEMM_DECODE_FEATURES, GEMM_OUT_F32, GEMM_PREFILL_FEATURES, GEMM_SWIGLU, GemmParams, NORM_GROUP,
 };
 use crate::error::Result;
 
-/// Threads of a warp.
-const WARP: u32 = 32;
-/// Bytes of an element of bf16.
-const BF16: u32 = 2;
-/// What K is a multiple of: the depth of one product of matrices in a tensor core.
-const K_STEP: u32 = 16;
+use super::gemm_kernels::{K_LIMIT, K_STEP, N_LIMIT};
+pub use super::gemm_kernels::{Ring, Variant, WeightKind, check_product, shared_limit};
+
 /// Multiprocessors of an H100 or H200. A constant and not a property of the device, because the
 /// order of sums in `gemm_decode` follows from it.
 const MULTIPROCESSORS: u32 = 132;
@@ -28,7 +22,8 @@ const DECODE_SPLIT_K: u32 = 512;
 pub enum Weight {
     /// bf16, row-major, 16-byte aligned.
     Bf16(DevicePtr),
-    /// int4 as `load::repack` packs it, 16-byte aligned; k is a multiple of `group`.
+    /// int4 as [`crate::backend::cuda::repack`] packs it, 16-byte aligned; k is a multiple of
+    /// `group`.
     Int4 {
         /// Where the first unit is.
         at: DevicePtr,
@@ -46,22 +41,12 @@ impl Weight {
         }
     }
 
-    /// Its part of the name of a kernel.
-    fn name(&self) -> &'static str {
-        match self {
-            Weight::Bf16(_) => "bf16",
-            Weight::Int4 { group: 128, zero_points: false, .. } => "int4g128",
-            Weight::Int4 { group: 128, zero_points: true, .. } => "int4g128z",
-            Weight::Int4 { group: 64, zero_points: false, .. } => "int4g64",
-            Weight::Int4 { group: 64, zero_points: true, .. } => "int4g64z",
-            Weight::Int4 { group, .. } => panic!("groups of {group}"),
+    /// How it is stored.
+    pub fn kind(&self) -> WeightKind {
+        match *self {
+            Weight::Bf16(_) => WeightKind::Bf16,
+            Weight::Int4 { group, zero_points, .. } => WeightKind::Int4 { group, zero_points },
         }
-    }
-
-    /// Bytes of one group of the 64 rows of a unit, with scales and offsets.
-    fn unit_bytes(group: u32, zero_points: bool) -> u32 {
-        let vectors = if zero_points { 2 } else { 1 };
-        INT4_UNIT_ROWS * (group / 2 + vectors * BF16)
     }
 }
 
@@ -141,10 +126,11 @@ pub fn partials_bytes(n: usize, k: usize, rows: usize) -> u64 {
     if splits == 1 { 0 } else { u64::from(splits) * (rows * width * size_of::<f32>()) as u64 }
 }
 
-/// Counters that a product of the decode family with `rows` rows needs.
+/// Counters that a product of the decode family with `rows` rows needs, in tiles of any width.
 pub fn arrivals_count(n: usize, k: usize, rows: usize) -> usize {
     let tiles = n.div_ceil(GEMM_DECODE_FEATURES as usize);
-    let row_tiles = rows.div_ceil(decode_tile(rows) as usize);
+    let [.., narrowest] = Variant::tiles(Phase::Decode);
+    let row_tiles = rows.div_ceil(narrowest as usize);
     if decode_splits(n, k) == 1 { 0 } else { tiles * row_tiles }
 }
 
@@ -170,13 +156,16 @@ pub fn prefill_tile(n: usize, rows: usize) -> u32 {
 /// [`crate::error::Error::Device`] if the device fails.
 ///
 /// # Panics
-/// If a shape or an address is not what the fields of [`Gemm`] ask for.
+/// If a shape or an address is not what the fields of [`Gemm`] ask for, or if [`check_product`]
+/// refuses it.
 pub fn gemm(kernels: &Kernels, op: &Gemm) -> Result<()> {
     let tile = match op.phase {
         Phase::Decode => decode_tile(op.rows),
         Phase::Prefill => prefill_tile(op.n, op.rows),
     };
-    gemm_in_tiles(kernels, op, tile)
+    let limit = shared_limit(kernels.driver().properties().compute);
+    let variant = Variant::choose(op.phase, op.weight.kind(), tile, limit);
+    launch(kernels, op, variant.unwrap_or_else(|| panic!("no kernel fits: {op:?}")))
 }
 
 /// Launches it with tiles of so many tokens: 8, 16 or 32 in the decode family, 32, 64 or 128 in the
@@ -188,16 +177,29 @@ pub fn gemm(kernels: &Kernels, op: &Gemm) -> Result<()> {
 /// # Panics
 /// As [`gemm`], or if there is no such width.
 pub fn gemm_in_tiles(kernels: &Kernels, op: &Gemm, tile: u32) -> Result<()> {
+    launch(kernels, op, Variant { phase: op.phase, kind: op.weight.kind(), tile })
+}
+
+fn launch(kernels: &Kernels, op: &Gemm, variant: Variant) -> Result<()> {
     check(op);
-    match op.phase {
-        Phase::Decode => decode(kernels, op, tile),
-        Phase::Prefill => prefill(kernels, op, tile),
-    }
+    let (rows, n) = (op.rows as u32, op.n as u32);
+    let row_tiles = rows.div_ceil(variant.tile);
+    let (grid, splits) = match op.phase {
+        Phase::Decode => {
+            let splits = decode_splits(op.n, op.k);
+            let scratch = op.partials != 0 && op.arrivals != 0;
+            assert!(splits == 1 || scratch, "no scratch memory: {op:?}");
+            ([row_tiles, n.div_ceil(GEMM_DECODE_FEATURES), splits], splits)
+        }
+        Phase::Prefill => ([row_tiles * n.div_ceil(GEMM_PREFILL_FEATURES), 1, 1], 1),
+    };
+    let shape = Shape { grid, block: variant.threads(), shared_bytes: variant.ring().bytes() };
+    kernels.launch(&variant.symbol(), shape, &params(op, splits))
 }
 
 fn check(op: &Gemm) {
     let (rows, n, k) = (op.rows, op.n, op.k);
-    assert!(rows < 1 << 24 && n < 1 << 22 && k < 1 << 24, "{rows} rows, W [{n}, {k}]");
+    assert!(rows < 1 << 24 && n < N_LIMIT && k < K_LIMIT, "{rows} rows, W [{n}, {k}]");
     assert!(n > 0 && k > 0 && k.is_multiple_of(K_STEP as usize), "W [{n}, {k}]");
     let weight = op.weight.at();
     if let Weight::Int4 { group, .. } = op.weight {
@@ -246,54 +248,4 @@ fn params(op: &Gemm, splits: u32) -> GemmParams {
         },
         epsilon: op.norm.map_or(0.0, |norm| norm.epsilon),
     }
-}
-
-fn decode(kernels: &Kernels, op: &Gemm, tile: u32) -> Result<()> {
-    let splits = decode_splits(op.n, op.k);
-    assert!(splits == 1 || (op.partials != 0 && op.arrivals != 0), "no scratch memory: {op:?}");
-    // Columns, bytes of weights and number of the stages of a warp.
-    let (columns, weights, stages) = match op.weight {
-        Weight::Bf16(_) => {
-            let weights = GEMM_DECODE_FEATURES * GEMM_DECODE_BF16_K * BF16;
-            (GEMM_DECODE_BF16_K, weights, GEMM_DECODE_BF16_STAGES)
-        }
-        Weight::Int4 { group, zero_points, .. } => {
-            let weights = Weight::unit_bytes(group, zero_points);
-            (group, weights, GEMM_DECODE_INT4_STAGES * 128 / group)
-        }
-    };
-    let stage = weights + tile * columns * BF16;
-    let shape = Shape {
-        grid: [
-            (op.rows as u32).div_ceil(tile),
-            (op.n as u32).div_ceil(GEMM_DECODE_FEATURES),
-            splits,
-        ],
-        block: GEMM_DECODE_WARPS * WARP,
-        shared_bytes: GEMM_DECODE_WARPS * stages * stage,
-    };
-    let symbol = format!("gemm_decode_bf16_{}_m{tile}", op.weight.name());
-    kernels.launch(&symbol, shape, &params(op, splits))
-}
-
-fn prefill(kernels: &Kernels, op: &Gemm, tile: u32) -> Result<()> {
-    let token_tiles = (op.rows as u32).div_ceil(tile);
-    let feature_tiles = (op.n as u32).div_ceil(GEMM_PREFILL_FEATURES);
-    // Bytes of weights and number of the stages of a block. A stage of int4 is a unit for each 64
-    // features or, with groups of 128, half of one and its scales.
-    let (weights, stages) = match op.weight {
-        Weight::Bf16(_) => (GEMM_PREFILL_FEATURES * GEMM_PREFILL_K * BF16, GEMM_PREFILL_STAGES),
-        Weight::Int4 { zero_points, .. } => {
-            let units = GEMM_PREFILL_FEATURES / INT4_UNIT_ROWS;
-            (units * Weight::unit_bytes(GEMM_PREFILL_K, zero_points), GEMM_PREFILL_INT4_STAGES)
-        }
-    };
-    let stage = weights + tile * GEMM_PREFILL_K * BF16;
-    let shape = Shape {
-        grid: [token_tiles * feature_tiles, 1, 1],
-        block: GEMM_PREFILL_THREADS,
-        shared_bytes: stages * stage,
-    };
-    let symbol = format!("gemm_prefill_bf16_{}_m{tile}", op.weight.name());
-    kernels.launch(&symbol, shape, &params(op, 1))
 }
