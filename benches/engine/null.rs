@@ -7,7 +7,7 @@ use ridgepoint::error::Result;
 use ridgepoint::load::Checkpoint;
 use ridgepoint::model::{Decoder, Limits, ModelConfig};
 use ridgepoint::request::TokenId;
-use ridgepoint::tensor::{Dtype, HostTensor};
+use ridgepoint::tensor::{Dtype, HostMatrix, HostTensor};
 use std::path::Path;
 
 /// The backend.
@@ -33,11 +33,11 @@ impl Backend for Null {
         Ok(0)
     }
 
-    fn matrix(&self, _: Vec<HostTensor>) -> Result<()> {
+    fn matrix(&self, _: Vec<HostMatrix>) -> Result<()> {
         Ok(())
     }
 
-    fn gated(&self, _: HostTensor, _: HostTensor) -> Result<()> {
+    fn gated(&self, _: HostMatrix, _: HostMatrix) -> Result<()> {
         Ok(())
     }
 
