@@ -69,6 +69,9 @@ const SHEETS: &[Sheet] = &[
     ("3090", "rtx-3090", 24.0, 0.936, 71.0, Mma),
 ];
 
+/// What a driver's context, loaded code and captured graphs are taken to need: an estimate.
+pub const DRIVER_BYTES: u64 = 600_000_000;
+
 /// Far above any device: a larger figure in a file is in another unit.
 const MOST: f64 = 1e6;
 
@@ -76,8 +79,8 @@ impl Gpu {
     /// The GPU of that name, a file of ceilings if the name ends with `.json`, or two numbers
     /// `TB/s,TFLOP/s`.
     ///
-    /// A file is an object with `name`, `memory_gb`, `tb_per_s` and `tflops`, and if they were
-    /// measured too `decode_share`, `prefill_share` and `launch_us`.
+    /// A file is an object with `name`, `memory_gb` (what an engine may use), `tb_per_s` and
+    /// `tflops`, and if they were measured too `decode_share`, `prefill_share` and `launch_us`.
     ///
     /// # Errors
     /// [`Error::Usage`] with the names there are, or what is wrong with the file.
@@ -168,6 +171,12 @@ impl Gpu {
     /// The least seconds in which so much can be moved and computed.
     pub fn floor_s(&self, bytes: u64, flops: u64) -> f64 {
         (bytes as f64 / self.bytes_per_s).max(flops as f64 / self.flops_per_s)
+    }
+
+    /// Bytes of memory that an engine may use, if they are known.
+    pub fn usable_bytes(&self) -> Option<u64> {
+        let taken = if self.measured.is_some() { 0 } else { DRIVER_BYTES };
+        self.memory_bytes.map(|bytes| bytes.saturating_sub(taken))
     }
 
     /// Operations for each byte at which a kernel is bound by both alike.

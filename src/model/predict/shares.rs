@@ -46,7 +46,7 @@ const MMA_ON_WGMMA: Share =
     share("products, of a dense one", 0.50, "mma.sync tops out near half of what wgmma gives");
 /// Products by `mma.sync` where it is what reaches the ceiling.
 const MMA: Share =
-    share("products, of a dense one", 0.80, "tiles of 128 x 128 without a tuned schedule");
+    share("products, of a dense one", 0.80, "a guess: tiles of 128 x 128, no tuned schedule");
 /// Products with int4 weights beside those with bf16.
 const INT4_FLOPS: Share =
     share("int4 products, of bf16 ones", 0.90, "weights are converted in registers");
@@ -54,8 +54,11 @@ const INT4_FLOPS: Share =
 const ATTENTION_ON_WGMMA: Share =
     share("prompt attention, of a dense product", 0.38, "FlashAttention-2: 300 of 790 TFLOP/s");
 /// Attention over a prompt by `mma.sync` where it is what reaches the ceiling.
-const ATTENTION: Share =
-    share("prompt attention, of a dense product", 0.70, "FlashAttention-2 on an A100");
+const ATTENTION: Share = share(
+    "prompt attention, of a dense product",
+    0.70,
+    "FlashAttention-2 gives 0.50 to 0.73 of an A100's data sheet",
+);
 
 /// What a launch in a graph costs beside its work, in seconds.
 pub const LAUNCH_S: f64 = 1.3e-6;
