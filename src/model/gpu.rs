@@ -46,8 +46,8 @@ pub struct Gpu {
     pub measured: Option<Measured>,
 }
 
-/// A row of the table: name, another name, GB, TB/s, TFLOP/s, tensor cores.
-type Sheet = (&'static str, &'static str, f64, f64, f64, TensorCores);
+/// A row of the table: name, another name if it has one, GB, TB/s, TFLOP/s, tensor cores.
+type Sheet = (&'static str, Option<&'static str>, f64, f64, f64, TensorCores);
 
 use TensorCores::{Mma, Wgmma};
 
@@ -56,17 +56,17 @@ use TensorCores::{Mma, Wgmma};
 /// GeForce cards. A sheet's GB are taken as 10^9 bytes; what a device has beyond is left to its
 /// driver.
 const SHEETS: &[Sheet] = &[
-    ("h100", "h100-sxm", 80.0, 3.35, 989.4, Wgmma),
-    ("h100-pcie", "", 80.0, 2.0, 756.0, Wgmma),
-    ("h200", "", 141.0, 4.8, 989.4, Wgmma),
-    ("b200", "", 180.0, 8.0, 2250.0, Wgmma),
-    ("a100", "a100-80gb", 80.0, 2.039, 312.0, Mma),
-    ("a100-40gb", "", 40.0, 1.555, 312.0, Mma),
-    ("a10", "", 24.0, 0.600, 125.0, Mma),
-    ("l40s", "", 48.0, 0.864, 362.0, Mma),
-    ("l4", "", 24.0, 0.300, 121.0, Mma),
-    ("4090", "rtx-4090", 24.0, 1.008, 165.2, Mma),
-    ("3090", "rtx-3090", 24.0, 0.936, 71.0, Mma),
+    ("h100", Some("h100-sxm"), 80.0, 3.35, 989.4, Wgmma),
+    ("h100-pcie", None, 80.0, 2.0, 756.0, Wgmma),
+    ("h200", None, 141.0, 4.8, 989.4, Wgmma),
+    ("b200", None, 180.0, 8.0, 2250.0, Wgmma),
+    ("a100", Some("a100-80gb"), 80.0, 2.039, 312.0, Mma),
+    ("a100-40gb", None, 40.0, 1.555, 312.0, Mma),
+    ("a10", None, 24.0, 0.600, 125.0, Mma),
+    ("l40s", None, 48.0, 0.864, 362.0, Mma),
+    ("l4", None, 24.0, 0.300, 121.0, Mma),
+    ("4090", Some("rtx-4090"), 24.0, 1.008, 165.2, Mma),
+    ("3090", Some("rtx-3090"), 24.0, 0.936, 71.0, Mma),
 ];
 
 /// What a driver's context, loaded code and captured graphs are taken to need: an estimate.
@@ -89,7 +89,8 @@ impl Gpu {
             return Gpu::read(Path::new(text));
         }
         let lower = text.to_lowercase();
-        if let Some(sheet) = SHEETS.iter().find(|sheet| sheet.0 == lower || sheet.1 == lower) {
+        let is_called = |sheet: &&Sheet| sheet.0 == lower || sheet.1 == Some(&lower);
+        if let Some(sheet) = SHEETS.iter().find(is_called) {
             return Ok(Gpu::of_sheet(sheet));
         }
         let numbers = text.split_once(',').and_then(|(bytes, flops)| {
