@@ -27,15 +27,16 @@ check: toolkit ## what must pass before a commit: format, lints, both feature se
 	$(CARGO) test --release --workspace
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --workspace --no-deps
 
-bench: toolkit ## the benchmarks
+bench: toolkit ## the benchmarks of the CPU, and what the simulator counts of the kernels
 	$(CARGO) bench
+	RIDGEPOINT_BENCH_DEVICE=sim $(CARGO) bench --bench ops
 
 bundle: export PROMPT := $(PROMPT)
 bundle: export MAX_TOKENS := $(MAX_TOKENS)
 bundle: toolkit ## tests, benchmarks and demo as one folder to carry to a machine with a GPU
 	CARGO=$(CARGO) $(PYTHON) tools/bundle.py
 
-toolkit: ## nvcc and libclang into .toolkit/, where the machine has none
+toolkit: ## nvcc, libclang and cuobjdump into .toolkit/, where the machine has none
 	@tools/toolkit.sh
 
 params: toolkit ## write src/backend/cuda/params.rs anew from kernels/params.h

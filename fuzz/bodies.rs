@@ -2,6 +2,11 @@
 //!
 //! No input may panic, and what is accepted must hold what the rest of the engine builds on.
 
+#[path = "prefix.rs"]
+mod prefix;
+
+pub use prefix::prefix;
+
 use ridgepoint::error::Error;
 use ridgepoint::load::safetensors::parse_header;
 use ridgepoint::model::config::ModelConfig;
@@ -14,11 +19,12 @@ use std::path::Path;
 pub type Body = fn(&[u8]);
 
 /// Every target by its name.
-pub const TARGETS: [(&str, Body); 4] = [
+pub const TARGETS: [(&str, Body); 5] = [
     ("safetensors_header", safetensors_header),
     ("config_json", config_json),
     ("chat_template", chat_template),
     ("tokenizer_json", tokenizer_json),
+    ("prefix", prefix),
 ];
 
 /// A whole file of weights: every tensor lies in it, as long as its shape says.

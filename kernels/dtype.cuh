@@ -15,6 +15,28 @@ __device__ __forceinline__ uint32_t bf16_pair(float low, float high) {
     return ptx::cvt_rn_bf16x2_f32(high, low);
 }
 
+// A fragment of mma from the eight 4-bit weights of a word: register r becomes the pair 128 + q of
+// nibbles r and r + 4. A bf16 from 128 to 255 counts its mantissa by ones, so that four bits have
+// only to be put there. Who uses it takes away 128 and the zero point.
+__device__ __forceinline__ void int4_fragment(uint32_t (&a)[4], uint32_t word) {
+#pragma unroll
+    for (uint32_t r = 0; r < 4; r++) {
+        a[r] = ptx::lop3_and_or(word >> 4 * r, 0x000f000fu, 0x43004300u);
+    }
+}
+
+// The same less the zero point, exactly: `low` and `high` are pairs of -(128 + zero point) of the
+// rows g and g + 8 of the fragment.
+__device__ __forceinline__ void int4_fragment(uint32_t (&a)[4], uint32_t word, uint32_t low,
+                                              uint32_t high) {
+    constexpr uint32_t ONES = 0x3f803f80u;
+    int4_fragment(a, word);
+#pragma unroll
+    for (uint32_t r = 0; r < 4; r++) {
+        a[r] = ptx::fma_rn_bf16x2(a[r], ONES, r % 2 == 0 ? low : high);
+    }
+}
+
 // Eight elements of bf16 in 16 bytes, as they lie in memory.
 struct Bf16x8 {
     uint32_t pair[4];

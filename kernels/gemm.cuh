@@ -13,8 +13,8 @@
 // ROWS rows of K elements of bf16 from a row-major matrix [rows, k], copied to shared memory by
 // THREADS threads. A row is cut into parts of 16 bytes, permuted by the row's number, so that the
 // eight rows of a matrix that ldmatrix reads lie in different banks. What is outside of the matrix
-// becomes 0; k is a multiple of 8.
-template <uint32_t ROWS, uint32_t K, uint32_t THREADS>
+// becomes 0; k is a multiple of 8. `WHOLE`: of K, so that no step is checked against it.
+template <uint32_t ROWS, uint32_t K, uint32_t THREADS, bool WHOLE = false>
 struct RowTile {
     static constexpr uint32_t ROW_BYTES = K * 2;
     static constexpr uint32_t BYTES = ROWS * ROW_BYTES;
@@ -62,7 +62,7 @@ struct RowTile {
     template <bool STREAMED>
     __device__ __forceinline__ void copy(uint32_t tile, uint32_t step) const {
         const uint16_t *from = source + step * K;
-        const bool inside = (int32_t)(step * K) < k_left;
+        const bool inside = WHOLE || (int32_t)(step * K) < k_left;
 #pragma unroll
         for (uint32_t i = 0; i < COPIES; i++) {
             const uint32_t bytes = inside && (int32_t)(i * AT_ONCE) < rows_left ? 16 : 0;
@@ -83,7 +83,7 @@ struct RowTile {
 #pragma unroll
         for (uint32_t s = 0; s < STEPS; s++) {
             const uint16_t *from = source + (step + s) * K;
-            const bool inside = step + s < last && (int32_t)((step + s) * K) < k_left;
+            const bool inside = step + s < last && (WHOLE || (int32_t)((step + s) * K) < k_left);
 #pragma unroll
             for (uint32_t i = 0; i < COPIES; i++) {
                 v[s][i] = make_uint4(0, 0, 0, 0);
@@ -100,6 +100,22 @@ struct RowTile {
                 ptx::st_shared_v4_u32(tile + s * distance + copy_target(i), v[s][i]);
             }
         }
+    }
+};
+
+// Where the parts of a unit of packed int4 weights begin (repack.rs): 4 bits a weight, then a
+// scale a row, then perhaps an offset a row, which is -(128 + zero point).
+template <uint32_t GROUP, bool ZERO_POINTS>
+struct Int4Unit {
+    static constexpr uint32_t SCALES = INT4_UNIT_ROWS * GROUP / 2;
+    static constexpr uint32_t VECTOR_BYTES = INT4_UNIT_ROWS * 2;
+    static constexpr uint32_t BYTES = SCALES + (ZERO_POINTS ? 2 : 1) * VECTOR_BYTES;
+    // Two offsets of units that have none of their own.
+    static constexpr uint32_t OFFSET_PAIR = 0xc308c308u;
+
+    // Elements of a vector for the rows g and g + 8 of 16 features, by the lanes of a fragment.
+    static __device__ __forceinline__ uint32_t row_pair(uint32_t vector, uint32_t features) {
+        return ptx::ld_shared_u32(vector + features * 32 + threadIdx.x % WARP / 4 * 4);
     }
 };
 
@@ -267,7 +283,7 @@ __device__ __forceinline__ void epilogue(const GemmParams &p, uint32_t row, uint
     const bool inside = row < p.rows && feature < p.n;
     const float scale = p.squares == nullptr ? 1.0f : inverse_rms;
     float bias_low[4] = {}, bias_high[4] = {};
-    if (p.bias != nullptr) {
+    if (p.bias != nullptr && row < p.rows) {
         load_four(bias_low, p.bias, feature, p.n);
         load_four(bias_high, p.bias, feature + 8, p.n);
     }

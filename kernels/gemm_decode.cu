@@ -1,7 +1,8 @@
 // gemm_decode: out = epilogue(x W^T) for few rows of x, where reading W is the cost.
 //
 //   x        bf16 [rows, k]   16-byte aligned, k a multiple of 16
-//   W        bf16 [n, k]      row-major, 16-byte aligned
+//   W        bf16 [n, k]      row-major, 16-byte aligned; or
+//            int4 [n, k]      packed by repack.rs in groups of 128 or 64, 16-byte aligned
 //   the others as GemmParams says; n any number, with a residual or SwiGLU a multiple of 16
 //
 // A block takes 64 features, all tokens of a tile of 8, 16 or 32, and with `splits` blocks a tile a
@@ -10,20 +11,28 @@
 // loop is free of block barriers. Weights are read once and leave L2 first. Copies of weights begin
 // before the grids before this one have ended; nothing of theirs is touched until then.
 //
-// The order of a sum follows from (n, k) alone, so a row has the same bits in every tile width: in
-// a slice k ascends by 16 in one chain of accumulators; the slices of a block are added in
-// ascending order, then the sums of the blocks, by the last to arrive. A slice is
-// [steps * i / slices, steps * (i + 1) / slices) of ceil(k / 64) steps, with four slices a block.
+// The order of a sum follows from (n, k) and the kind of weights alone, so a row has the same bits
+// in every tile width: in a slice k ascends by 16 in one chain of accumulators, which with int4
+// weights starts anew for each group, whose sum then counts by one fma with its scale; the slices
+// of a block are added in ascending order, then the sums of the blocks, by the last to arrive. A
+// slice is [steps * i / slices, steps * (i + 1) / slices) of the steps of K, 64 columns or one
+// group of int4 weights, with four slices a block.
 //
-// Floor: 2 n k bytes of weights, and what the epilogue reads and writes. Requested are, with
-// tiles = ceil(n / 64) and w the rows of a tile: the weights once for each w rows, and
-// tiles * rows * (2 k + k / 4 with a norm) bytes of x and squares, from L2; with splits also
-// 8 * splits * rows * 64 * tiles bytes of partial sums. 2 n k flops a row. In flight on an SM are
-// 2 stages * 8 KiB * 4 warps and two blocks at 8 columns, else one.
+// Floor: the weights, 2 n k bytes or the units of repack.rs, and what the epilogue reads and
+// writes; 2 n k flops a row. Requested are, with tiles = ceil(n / 64): the weights once for each
+// tile of rows, and tiles * rows * (2 k + k / 4 with a norm) bytes of x and squares, from L2; with
+// splits also 8 * splits * rows * 64 * tiles bytes of partial sums.
+//
+// In flight on an SM are, at 8 columns, the weights of two blocks of four warps: 2 stages of 8 KiB
+// each (128 KiB), or of int4 3 units of groups of 128 (99 KiB) or 7 of groups of 64 (119 KiB). At
+// 16 and 32 columns one block fits, with half of that. At 8 columns the main loop takes for 32
+// weights, in PTX instructions of a warp, 1.53 with bf16, 1.65 with groups of 128 and 2.07 with
+// groups of 64, and with zero points 0.1 and 0.2 more. Four are what a Hopper can issue in the time
+// that the bytes of int4 weights take.
 //
 // Grid: x = tiles of rows, which share a tile of W in L2, y = tiles of features, z = splits.
 //
-// Held by tests/device/gemm_decode.rs.
+// Held by tests/device/gemm_decode.rs, gemm_traffic.rs and gemm_kernels.rs.
 
 #include "gemm.cuh"
 
@@ -80,6 +89,114 @@ struct Bf16Slice {
                     }
                 }
             }
+        }
+    }
+};
+
+// The products of one warp with weights in int4. A step is one unit of packed weights, which is one
+// group: its accumulators start at 0 and count in slices by the group's scale. Weights enter as
+// 128 + q; the sum of the tokens, which one more product with ones gives, takes away the rest.
+template <uint32_t COLUMNS_, uint32_t GROUP, bool ZERO_POINTS>
+struct Int4Slice {
+    static constexpr uint32_t COLUMNS = COLUMNS_;
+    static constexpr uint32_t K = GROUP;
+    static constexpr uint32_t STAGES = GEMM_DECODE_INT4_STAGES * 128 / GROUP;
+    using Tokens = RowTile<COLUMNS, K, WARP, true>;
+    using Unit = Int4Unit<GROUP, ZERO_POINTS>;
+    static constexpr uint32_t WEIGHT_BYTES = Unit::BYTES;
+    static_assert(INT4_UNIT_ROWS == GEMM_DECODE_FEATURES, "a block takes one row of units");
+
+    const uint8_t *source;  // this lane's part of the first unit
+    Sums<COLUMNS> sum = {};
+
+    __device__ __forceinline__ explicit Int4Slice(const GemmParams &p) {
+        const uint64_t unit = (uint64_t)blockIdx.y * (p.k / GROUP);
+        source = p.weight + unit * WEIGHT_BYTES + threadIdx.x % WARP * 16;
+    }
+
+    __device__ __forceinline__ void copy_weights(uint32_t stage, uint32_t step) const {
+        const uint32_t own = threadIdx.x % WARP * 16;
+        copy_from<0>(stage + own, source + (uint64_t)step * WEIGHT_BYTES, own);
+    }
+
+    // The rest of a unit, from byte AT on. AT is part of the instructions' addresses, which a
+    // counter of a loop would have to be added to.
+    template <uint32_t AT>
+    __device__ __forceinline__ static void copy_from(uint32_t target, const uint8_t *from,
+                                                     uint32_t own) {
+        constexpr uint32_t NEXT = AT + WARP * 16;
+        if (NEXT <= WEIGHT_BYTES || AT + own < WEIGHT_BYTES) {
+            ptx::cp_async_16_evict_first_at<AT>(target, from);
+        }
+        if constexpr (NEXT < WEIGHT_BYTES) copy_from<NEXT>(target, from, own);
+    }
+
+    __device__ __forceinline__ void multiply(uint32_t stage) {
+        const uint32_t lane = threadIdx.x % WARP;
+        const uint32_t tokens = stage + WEIGHT_BYTES;
+        const uint32_t b_place = Tokens::place(lane % 8, lane / 8);
+        Sums<COLUMNS> group;
+        float token_sum[COLUMNS / 8][4];
+#pragma unroll
+        for (uint32_t k64 = 0; k64 < K / 64; k64++) {
+            uint32_t b[COLUMNS / 8][2][4];
+#pragma unroll
+            for (uint32_t t = 0; t < COLUMNS / 8; t++) {
+#pragma unroll
+                for (uint32_t k32 = 0; k32 < 2; k32++) {
+                    ptx::ldmatrix_x4(b[t][k32], tokens + t * 8 * Tokens::ROW_BYTES +
+                                                    Tokens::ahead(b_place, k64 * 8 + k32 * 4));
+                }
+#pragma unroll
+                for (uint32_t k16 = 0; k16 < 4; k16++) {
+                    const uint32_t ones[4] = {0x3f803f80u, 0x3f803f80u, 0x3f803f80u, 0x3f803f80u};
+                    accumulate(token_sum[t], k64 + k16 == 0, ones, b[t], k16);
+                }
+            }
+#pragma unroll
+            for (uint32_t f = 0; f < GEMM_DECODE_FEATURES / 16; f++) {
+                const uint4 q = ptx::ld_shared_v4_u32(stage + ((k64 * 4 + f) * WARP + lane) * 16);
+                const uint32_t words[4] = {q.x, q.y, q.z, q.w};
+#pragma unroll
+                for (uint32_t k16 = 0; k16 < 4; k16++) {
+                    uint32_t a[4];
+                    int4_fragment(a, words[k16]);
+#pragma unroll
+                    for (uint32_t t = 0; t < COLUMNS / 8; t++) {
+                        accumulate(group[f][t], k64 + k16 == 0, a, b[t], k16);
+                    }
+                }
+            }
+        }
+#pragma unroll
+        for (uint32_t f = 0; f < GEMM_DECODE_FEATURES / 16; f++) {
+            const uint32_t vectors = stage + Unit::SCALES;
+            const uint32_t scales = Unit::row_pair(vectors, f);
+            const uint32_t offsets = ZERO_POINTS ? Unit::row_pair(vectors + Unit::VECTOR_BYTES, f)
+                                                 : Unit::OFFSET_PAIR;
+#pragma unroll
+            for (uint32_t t = 0; t < COLUMNS / 8; t++) {
+#pragma unroll
+                for (uint32_t i = 0; i < 4; i++) {
+                    const float scale = i < 2 ? bf16_low(scales) : bf16_high(scales);
+                    const float offset = i < 2 ? bf16_low(offsets) : bf16_high(offsets);
+                    const float product = fmaf(offset, token_sum[t][i % 2], group[f][t][i]);
+                    sum[f][t][i] = fmaf(scale, product, sum[f][t][i]);
+                }
+            }
+        }
+    }
+
+    // Adds the products of 16 k, of the 64 that `b` holds.
+    __device__ __forceinline__ static void accumulate(float (&c)[4], bool first,
+                                                      const uint32_t (&a)[4],
+                                                      const uint32_t (&b)[2][4], uint32_t k16) {
+        const uint32_t b0 = b[k16 / 2][k16 % 2 * 2], b1 = b[k16 / 2][k16 % 2 * 2 + 1];
+        const float zero[4] = {0.0f, 0.0f, 0.0f, 0.0f};
+        if (first) {
+            ptx::mma_m16n8k16_bf16(c, a, b0, b1, zero);
+        } else {
+            ptx::mma_m16n8k16_bf16(c, a, b0, b1, c);
         }
     }
 };
@@ -259,3 +376,39 @@ constexpr uint32_t THREADS = GEMM_DECODE_WARPS * WARP;
 KERNEL(gemm_decode_bf16_bf16_m8, GemmParams, THREADS, 2) { gemm_decode<Bf16Slice<8>>(p); }
 KERNEL(gemm_decode_bf16_bf16_m16, GemmParams, THREADS, 1) { gemm_decode<Bf16Slice<16>>(p); }
 KERNEL(gemm_decode_bf16_bf16_m32, GemmParams, THREADS, 1) { gemm_decode<Bf16Slice<32>>(p); }
+KERNEL(gemm_decode_bf16_int4g128_m8, GemmParams, THREADS, 2) {
+    gemm_decode<Int4Slice<8, 128, false>>(p);
+}
+KERNEL(gemm_decode_bf16_int4g128_m16, GemmParams, THREADS, 1) {
+    gemm_decode<Int4Slice<16, 128, false>>(p);
+}
+KERNEL(gemm_decode_bf16_int4g128_m32, GemmParams, THREADS, 1) {
+    gemm_decode<Int4Slice<32, 128, false>>(p);
+}
+KERNEL(gemm_decode_bf16_int4g128z_m8, GemmParams, THREADS, 2) {
+    gemm_decode<Int4Slice<8, 128, true>>(p);
+}
+KERNEL(gemm_decode_bf16_int4g128z_m16, GemmParams, THREADS, 1) {
+    gemm_decode<Int4Slice<16, 128, true>>(p);
+}
+KERNEL(gemm_decode_bf16_int4g128z_m32, GemmParams, THREADS, 1) {
+    gemm_decode<Int4Slice<32, 128, true>>(p);
+}
+KERNEL(gemm_decode_bf16_int4g64_m8, GemmParams, THREADS, 2) {
+    gemm_decode<Int4Slice<8, 64, false>>(p);
+}
+KERNEL(gemm_decode_bf16_int4g64_m16, GemmParams, THREADS, 1) {
+    gemm_decode<Int4Slice<16, 64, false>>(p);
+}
+KERNEL(gemm_decode_bf16_int4g64_m32, GemmParams, THREADS, 1) {
+    gemm_decode<Int4Slice<32, 64, false>>(p);
+}
+KERNEL(gemm_decode_bf16_int4g64z_m8, GemmParams, THREADS, 2) {
+    gemm_decode<Int4Slice<8, 64, true>>(p);
+}
+KERNEL(gemm_decode_bf16_int4g64z_m16, GemmParams, THREADS, 1) {
+    gemm_decode<Int4Slice<16, 64, true>>(p);
+}
+KERNEL(gemm_decode_bf16_int4g64z_m32, GemmParams, THREADS, 1) {
+    gemm_decode<Int4Slice<32, 64, true>>(p);
+}

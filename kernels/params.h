@@ -188,6 +188,13 @@ static const uint32_t GEMM_DECODE_BF16_K = 64;
 /// Steps that a warp of `gemm_decode` has room for with bf16 weights.
 static const uint32_t GEMM_DECODE_BF16_STAGES = 3;
 
+/// Steps that a warp of `gemm_decode` has room for with int4 weights in groups of 128, each a unit
+/// of packed weights; with groups of 64 twice as many.
+static const uint32_t GEMM_DECODE_INT4_STAGES = 4;
+
+/// Rows of W in a unit of packed int4 weights. Its columns are one group.
+static const uint32_t INT4_UNIT_ROWS = 64;
+
 /// Rows of W that a block of `gemm_prefill` takes.
 static const uint32_t GEMM_PREFILL_FEATURES = 128;
 
@@ -199,6 +206,9 @@ static const uint32_t GEMM_PREFILL_K = 64;
 
 /// Steps that a block of `gemm_prefill` has room for.
 static const uint32_t GEMM_PREFILL_STAGES = 3;
+
+/// The same with int4 weights, where a block has a multiprocessor for itself.
+static const uint32_t GEMM_PREFILL_INT4_STAGES = 4;
 
 /// Tiles of tokens whose blocks follow one another before the next tile of features begins. Blocks
 /// that run at the same time then share what they read of both operands in L2.
@@ -400,7 +410,7 @@ static const uint32_t GEMM_OUT_F32 = 2;
 typedef struct GemmParams {
     /// Input, bf16 `[rows, k]`.
     DEVICE_PTR(const uint16_t) x;
-    /// Weights: bf16 `[n, k]`, or packed int4 (`load/repack`).
+    /// Weights: bf16 `[n, k]`, or packed int4 (`repack.rs`).
     DEVICE_PTR(const uint8_t) weight;
     /// Sums of squares for the norm of the input, f32 `[rows, k / NORM_GROUP]`, or null.
     DEVICE_PTR(const float) squares;

@@ -41,6 +41,12 @@ __device__ __forceinline__ uint4 ld_shared_v4_u32(uint32_t address) {
     return v;
 }
 
+__device__ __forceinline__ uint32_t ld_shared_u32(uint32_t address) {
+    uint32_t v;
+    asm volatile("ld.shared.u32 %0, [%1];" : "=r"(v) : "r"(address) : "memory");
+    return v;
+}
+
 __device__ __forceinline__ void st_shared_v4_u32(uint32_t address, const uint4 &v) {
     asm volatile("st.shared.v4.u32 [%0], {%1, %2, %3, %4};"
                  :
@@ -66,6 +72,16 @@ __device__ __forceinline__ void cp_async_16_evict_first(uint32_t target, const v
     asm volatile("cp.async.cg.shared.global.L2::cache_hint [%0], [%1], 16, %2, %3;"
                  :
                  : "r"(target), "l"(__cvta_generic_to_global(source)), "r"(bytes),
+                   "l"(0x12F0000000000000ull)
+                 : "memory");
+}
+
+// The same AT bytes after both addresses.
+template <uint32_t AT>
+__device__ __forceinline__ void cp_async_16_evict_first_at(uint32_t target, const void *source) {
+    asm volatile("cp.async.cg.shared.global.L2::cache_hint [%0 + %2], [%1 + %2], 16, %3;"
+                 :
+                 : "r"(target), "l"(__cvta_generic_to_global(source)), "n"(AT),
                    "l"(0x12F0000000000000ull)
                  : "memory");
 }
@@ -111,6 +127,13 @@ __device__ __forceinline__ void mma_m16n8k16_bf16(float (&d)[4], const uint32_t 
         : "=f"(d[0]), "=f"(d[1]), "=f"(d[2]), "=f"(d[3])
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1), "f"(c[0]), "f"(c[1]),
           "f"(c[2]), "f"(c[3]));
+}
+
+// a b + c for two pairs of bf16, each rounded once.
+__device__ __forceinline__ uint32_t fma_rn_bf16x2(uint32_t a, uint32_t b, uint32_t c) {
+    uint32_t d;
+    asm("fma.rn.bf16x2 %0, %1, %2, %3;" : "=r"(d) : "r"(a), "r"(b), "r"(c));
+    return d;
 }
 
 // (a & b) | c in one instruction.

@@ -18,12 +18,12 @@
 // Noise is computed only where it may decide: not where even the largest noise, or a cheap bound of
 // the noise itself, leaves four tokens of every lane behind the best of the warp so far.
 //
-// Floor: row_count * (4 * vocab + 8) bytes for greedy rows and plain draws, 2 to 20 instructions a
-// token; as much again for rows with filters, from L2 unless the logits have left it, and 12 bytes
-// a candidate. Requested: a row with adjustments asks 16 bytes for each of them, twice with
-// filters. The list has a few thousand candidates where the distribution is that of a language
-// model; where it is flat, all of the vocabulary, through which the last block goes about ten
-// times.
+// Floor: row_count * (4 * vocab + 8) bytes; 15 to 80 instructions a token, the latter where all
+// noise is computed. Rows with filters read the logits again, from L2 unless they have left it.
+// Requested: a block asks for 88 bytes of its row, the last block for 2 KB, or with filters 6 KB
+// and 80 bytes a candidate; each adjustment is 16 bytes. A distribution of a language model has
+// some hundreds of candidates. A flat one has all of the vocabulary, through which the last block
+// alone goes about ten times.
 //
 // Grid: x = blocks of tiles_per_block tiles, y = rows. No result depends on tiles_per_block.
 //
@@ -57,8 +57,7 @@ struct Row {
           state(p.states[blockIdx.y]),
           logits(p.logits + (uint64_t)blockIdx.y * p.stride),
           first_tile(blockIdx.x * p.tiles_per_block),
-          end_tile(min(first_tile + p.tiles_per_block,
-                       (p.vocab + SAMPLE_TILE - 1) / SAMPLE_TILE)) {
+          end_tile(min(first_tile + p.tiles_per_block, tiles_of(p.vocab))) {
         copy_words(shared.params, p.rows[blockIdx.y], 0);
         copy_words(shared.scan, state.scan, THREADS / 2);
         __syncthreads();
@@ -172,36 +171,29 @@ __device__ __forceinline__ void draw_four(uint64_t &best, float &leader, const f
 // The best key of this block's tiles. Rows with filters are counted in bins.
 __device__ __forceinline__ uint64_t scan_tiles(const SampleParams &p, const Row &row,
                                                uint32_t *bins) {
-    const uint32_t flags = row.params.flags;
+    const bool filter = row.params.flags & SAMPLE_FILTER;
+    const bool draw = (row.params.flags & SAMPLE_DRAW) && !filter;
     uint64_t best = 0;
     float leader = -sampling::INFINITE;
     for (uint32_t tile = row.first_tile; tile < row.end_tile; tile++) {
         Part part;
         values_of(part, best, p, row, tile);
+        if (filter) count_part(bins, part);
 #pragma unroll
         for (uint32_t i = 0; i < FOURS; i++) {
             const uint32_t token = tile * SAMPLE_TILE + Part::offset(i);
-            if ((flags & (SAMPLE_DRAW | SAMPLE_FILTER)) == SAMPLE_DRAW) {
+            if (draw) {
                 draw_four(best, leader, part.y[i], token, row.params);
                 continue;
             }
 #pragma unroll
             for (uint32_t j = 0; j < FOUR; j++) {
-                const float y = part.y[i][j];
-                best = Larger()(best, sampling::key_of(sampling::ordered(y), token + j));
-                if ((flags & SAMPLE_FILTER) && y > -sampling::INFINITE) {
-                    atomicAdd(&bins[bin_of(y)], 1);
-                }
+                const uint32_t value = sampling::ordered(part.y[i][j]);
+                best = Larger()(best, sampling::key_of(value, token + j));
             }
         }
     }
     return best;
-}
-
-// Whether a row of this best key has no value to draw.
-__device__ __forceinline__ bool is_fault(uint64_t best) {
-    const uint32_t value = (uint32_t)(best >> 32);
-    return value == sampling::ORDERED_FAULT || value == sampling::ORDERED_MINUS_INFINITY;
 }
 
 __device__ __forceinline__ uint32_t status_of(uint64_t best, const float *logits) {
@@ -298,25 +290,13 @@ __device__ __forceinline__ void scan(const SampleParams &p) {
 __device__ __forceinline__ uint64_t choose_tiles(const SampleParams &p, const Row &row,
                                                  float most) {
     uint64_t *list = p.candidates + (uint64_t)blockIdx.y * p.vocab;
-    const uint32_t bound = row.found.bound;
     const bool weighs = row.params.top_k == 0 && !(row.params.top_p >> SAMPLE_TOP_P_BITS);
     uint64_t mass = 0, fault = 0;
     for (uint32_t tile = row.first_tile; tile < row.end_tile; tile++) {
         Part part;
         values_of(part, fault, p, row, tile);
-        uint64_t keys[FOURS * FOUR];
-#pragma unroll
-        for (uint32_t i = 0; i < FOURS; i++) {
-#pragma unroll
-            for (uint32_t j = 0; j < FOUR; j++) {
-                const float y = part.y[i][j];
-                const uint32_t value = sampling::ordered(y);
-                const uint32_t token = tile * SAMPLE_TILE + Part::offset(i) + j;
-                keys[i * FOUR + j] = value >= bound ? sampling::key_of(value, token) : 0;
-                if (weighs) mass += sampling::weight(y - most);
-            }
-        }
-        append(list, &row.state.candidates, keys);
+        list_part(list, &row.state.candidates, part, tile, row.found.bound);
+        if (weighs) mass += weigh_part(part, most);
     }
     return mass;
 }
@@ -392,5 +372,5 @@ __device__ __forceinline__ void choose(const SampleParams &p) {
 }
 
 // Instances: the list of what is supported.
-KERNEL(sample_scan_f32, SampleParams, SAMPLE_THREADS) { scan(p); }
+KERNEL(sample_scan_f32, SampleParams, SAMPLE_THREADS, 8) { scan(p); }
 KERNEL(sample_choose_f32, SampleParams, SAMPLE_THREADS) { choose(p); }

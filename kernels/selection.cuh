@@ -26,14 +26,19 @@ constexpr uint32_t WARPS = THREADS / WARP;
 constexpr uint32_t FOUR = 4;
 constexpr uint32_t FOURS = SAMPLE_TILE / (THREADS * FOUR);
 static_assert(SAMPLE_TILE == FOURS * THREADS * FOUR, "a tile is whole fours of each thread");
-// A thread's part of a tile: y[i] are the values of tokens first(i) and the next three.
+// A thread's part of a tile: y[i] are the values of four neighbours.
 struct Part {
     float y[FOURS][FOUR];
 
+    // Of the first token of y[i], in the tile.
     static __device__ __forceinline__ uint32_t offset(uint32_t i) {
         return (i * THREADS + threadIdx.x) * FOUR;
     }
 };
+
+__device__ __forceinline__ uint32_t tiles_of(uint32_t vocab) {
+    return (vocab + SAMPLE_TILE - 1) / SAMPLE_TILE;
+}
 
 // The logits of a tile, -inf beyond the vocabulary. Rows that are not aligned to 16 bytes are read
 // by words: the same sectors, four times asked for.
@@ -103,14 +108,17 @@ __device__ __forceinline__ bool last_to_arrive(uint32_t *arrivals) {
     return arrived == gridDim.x - 1;
 }
 
-// Appends the keys that are not 0 to the list, in any order. All lanes take part.
-template <uint32_t COUNT>
-__device__ __forceinline__ void append(uint64_t *list, uint32_t *length,
-                                       const uint64_t (&keys)[COUNT]) {
+// Lists the tokens of a part from the bound up, in any order. All lanes take part.
+__device__ __forceinline__ void list_part(uint64_t *list, uint32_t *length, const Part &part,
+                                          uint32_t tile, uint32_t bound) {
     const uint32_t lane = threadIdx.x % WARP;
     uint32_t own = 0;
 #pragma unroll
-    for (uint32_t i = 0; i < COUNT; i++) own += keys[i] != 0;
+    for (uint32_t i = 0; i < FOURS; i++) {
+#pragma unroll
+        for (uint32_t j = 0; j < FOUR; j++) own += sampling::ordered(part.y[i][j]) >= bound;
+    }
+    if (!__any_sync(0xffffffffu, own > 0)) return;
     uint32_t through = own;  // of all lanes up to this one
 #pragma unroll
     for (uint32_t distance = 1; distance < WARP; distance *= 2) {
@@ -119,12 +127,34 @@ __device__ __forceinline__ void append(uint64_t *list, uint32_t *length,
     }
     uint32_t start = 0;
     // The last lane counts for the warp.
-    if (lane == WARP - 1 && through > 0) start = atomicAdd(length, through);
+    if (lane == WARP - 1) start = atomicAdd(length, through);
     start = __shfl_sync(0xffffffffu, start, WARP - 1) + through - own;
 #pragma unroll
-    for (uint32_t i = 0; i < COUNT; i++) {
-        if (keys[i] != 0) list[start++] = keys[i];
+    for (uint32_t i = 0; i < FOURS; i++) {
+#pragma unroll
+        for (uint32_t j = 0; j < FOUR; j++) {
+            const uint32_t value = sampling::ordered(part.y[i][j]);
+            const uint32_t token = tile * SAMPLE_TILE + Part::offset(i) + j;
+            if (value >= bound) list[start++] = sampling::key_of(value, token);
+        }
     }
+}
+
+// The weights of a part, beside a largest value.
+__device__ __forceinline__ uint64_t weigh_part(const Part &part, float most) {
+    uint64_t mass = 0;
+#pragma unroll
+    for (uint32_t i = 0; i < FOURS; i++) {
+#pragma unroll
+        for (uint32_t j = 0; j < FOUR; j++) mass += sampling::weight(part.y[i][j] - most);
+    }
+    return mass;
+}
+
+// Whether a row of this best key has no value to go by: one is a fault, or all are -inf.
+__device__ __forceinline__ bool is_fault(uint64_t best) {
+    const uint32_t value = (uint32_t)(best >> 32);
+    return value == sampling::ORDERED_FAULT || value == sampling::ORDERED_MINUS_INFINITY;
 }
 
 // Amounts of up to 256 bins, one a thread. An amount is kept in two words: hardware adds words to
@@ -233,6 +263,18 @@ __device__ __forceinline__ float edge(uint32_t bin) {
     if (bin == 0) return -sampling::INFINITE;
     if (bin == SAMPLE_BINS) return sampling::INFINITE;
     return (float)((int)bin - BINS_BELOW_0) / BINS_PER_UNIT;
+}
+
+// Counts the values of a part that are above -inf.
+__device__ __forceinline__ void count_part(uint32_t *bins, const Part &part) {
+#pragma unroll
+    for (uint32_t i = 0; i < FOURS; i++) {
+#pragma unroll
+        for (uint32_t j = 0; j < FOUR; j++) {
+            const float y = part.y[i][j];
+            if (y > -sampling::INFINITE) atomicAdd(&bins[bin_of(y)], 1);
+        }
+    }
 }
 
 // The value as an ordered integer that the first `rank` tokens of the order are not below.

@@ -1,5 +1,7 @@
 //! Tensors as a checkpoint stores them: bytes that somebody else owns, with a dtype and a shape.
 
+pub mod int4;
+
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;

@@ -17,6 +17,8 @@ mod ops;
 mod params;
 mod plan;
 mod reference;
+mod repack;
 mod sample;
+mod static_gates;
 mod text;
 mod tidy;

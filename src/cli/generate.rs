@@ -106,8 +106,11 @@ fn run_jobs(
     let mut jobs = jobs.into_iter();
     let mut waiting = VecDeque::new();
     loop {
-        waiting.extend(jobs.by_ref().take(ahead - waiting.len()).map(|job| submit(&engine, job)));
-        let Some(Waiting { id, request, stream }) = waiting.pop_front() else { return Ok(done) };
+        if !interrupt.requested() {
+            let more = jobs.by_ref().take(ahead - waiting.len());
+            waiting.extend(more.map(|job| submit(&engine, job)));
+        }
+        let Some(Waiting { id, request, stream }) = waiting.pop_front() else { break };
         let result = stream.and_then(|stream| {
             let request = request.expect("a request came with the stream");
             if !args.model.json && !single {
@@ -116,7 +119,11 @@ fn run_jobs(
             }
             let printer = Printer::new(session, &request, !args.model.json, out)?;
             let report = interrupt.during(|cancel| printer.follow(stream, cancel, load))?;
-            Report { id: id.clone(), ..report }.print(args.model.json, out)
+            // After an interrupt, what had begun is still reported.
+            match report.tokens.is_empty() && !single {
+                true => Ok(()),
+                false => Report { id: id.clone(), ..report }.print(args.model.json, out),
+            }
         });
         match result {
             Ok(()) => {}
@@ -132,9 +139,10 @@ fn run_jobs(
             }
         }
         if interrupt.requested() {
-            return Ok(Done::Interrupted);
+            waiting.iter().filter_map(|job| job.stream.as_ref().ok()).for_each(Stream::cancel);
         }
     }
+    Ok(if interrupt.requested() { Done::Interrupted } else { done })
 }
 
 fn submit(engine: &EngineThread, job: Job) -> Waiting {

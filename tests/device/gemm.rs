@@ -4,10 +4,14 @@
 use super::{Rig, samples};
 use half::bf16;
 use ridgepoint::backend::Phase;
+use ridgepoint::backend::cuda::driver::DevicePtr;
 use ridgepoint::backend::cuda::memory::Buffer;
 use ridgepoint::backend::cuda::ops::gemm::{
-    Gemm, InputNorm, Output, Weight, arrivals_count, gemm, gemm_in_tiles, partials_bytes,
+    Gemm, InputNorm, Output, Weight, WeightKind, arrivals_count, gemm, gemm_in_tiles,
+    partials_bytes,
 };
+use ridgepoint::backend::cuda::repack::pack;
+use ridgepoint::tensor::int4::{Int4Matrix, Int4Shape};
 
 const EPSILON: f32 = 1e-5;
 
@@ -20,12 +24,47 @@ pub enum Kind {
     Residual,
 }
 
+/// How the weights are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    Bf16,
+    Int4 { group: usize, zero_points: bool },
+}
+
+impl Format {
+    /// What the launch code calls it.
+    pub fn weight_kind(self) -> WeightKind {
+        match self {
+            Format::Bf16 => WeightKind::Bf16,
+            Format::Int4 { group, zero_points } => {
+                WeightKind::Int4 { group: group as u32, zero_points }
+            }
+        }
+    }
+
+    /// A matrix of this format as an operand.
+    pub fn weight(self, at: DevicePtr) -> Weight {
+        match self.weight_kind() {
+            WeightKind::Bf16 => Weight::Bf16(at),
+            WeightKind::Int4 { group, zero_points } => Weight::Int4 { at, group, zero_points },
+        }
+    }
+}
+
+pub const INT4: [Format; 4] = [
+    Format::Int4 { group: 128, zero_points: false },
+    Format::Int4 { group: 128, zero_points: true },
+    Format::Int4 { group: 64, zero_points: false },
+    Format::Int4 { group: 64, zero_points: true },
+];
+
 pub const KINDS: [Kind; 4] = [Kind::Bf16, Kind::F32, Kind::SwiGlu, Kind::Residual];
 
 /// A product with one matrix. The rows of x are chosen by number when it is run.
 #[derive(Debug, Clone, Copy)]
 pub struct Case {
     pub phase: Phase,
+    pub format: Format,
     pub n: usize,
     pub k: usize,
     pub norm: bool,
@@ -75,8 +114,29 @@ impl Case {
         of_rows(rows, self.k, 1_000)
     }
 
-    fn weight(&self) -> Vec<bf16> {
-        samples(self.n * self.k, 1)
+    /// The matrix as bytes for the device and as numbers, `[n, k]`.
+    fn weight(&self) -> (Vec<u8>, Vec<f64>) {
+        let (n, k) = (self.n, self.k);
+        let Format::Int4 { group, zero_points } = self.format else {
+            let weight = samples(n * k, 1);
+            let wide = weight.iter().map(|x| x.to_f64()).collect();
+            return (bytemuck::cast_slice(&weight).to_vec(), wide);
+        };
+        let nibbles = |count, salt| -> Vec<u8> {
+            samples(count, salt).iter().map(|x| ((x.to_f32() + 2.0) * 3.99) as u8).collect()
+        };
+        let matrix = Int4Matrix {
+            quants: nibbles(n * k, 4),
+            scales: samples(n * k / group, 5).iter().map(|s| *s * bf16::from_f32(0.25)).collect(),
+            zero_points: zero_points.then(|| nibbles(n * k / group, 6)),
+        };
+        let zero_point = |at| matrix.zero_points.as_ref().map_or(8, |z| z[at]);
+        let wide = |(i, q): (usize, &u8)| {
+            let at = i / group;
+            matrix.scales[at].to_f64() * (f64::from(*q) - f64::from(zero_point(at)))
+        };
+        let wide = matrix.quants.iter().enumerate().map(wide).collect();
+        (pack(&Int4Shape { n, k, group, zero_points }, &matrix), wide)
     }
 
     fn bias(&self) -> Vec<bf16> {
@@ -103,7 +163,7 @@ impl Case {
         let mut x = self.x(rows);
         x.extend(vec![bf16::NAN; k]);
         let x = rig.upload(&x);
-        let weight = rig.upload(&self.weight());
+        let weight = rig.upload(&self.weight().0);
         let squares = rig.upload(&self.squares(rows));
         let bias = rig.upload(&self.bias());
         let gamma = rig.upload(&self.gamma());
@@ -127,7 +187,7 @@ impl Case {
             phase: self.phase,
             x: x.ptr(),
             norm: self.norm.then_some(InputNorm { squares: squares.ptr(), epsilon: EPSILON }),
-            weight: Weight::Bf16(weight.ptr()),
+            weight: self.format.weight(weight.ptr()),
             bias: if self.bias { bias.ptr() } else { 0 },
             output,
             out: out.ptr(),
@@ -210,7 +270,7 @@ impl Case {
     /// `x W^T / rms + bias` in f64, `[rows, n]`.
     fn accumulators(&self, rows: &[usize]) -> Vec<f64> {
         let wide = |v: Vec<bf16>| v.iter().map(|x| x.to_f64()).collect::<Vec<f64>>();
-        let (x, weight, bias) = (wide(self.x(rows)), wide(self.weight()), wide(self.bias()));
+        let (x, (_, weight), bias) = (wide(self.x(rows)), self.weight(), wide(self.bias()));
         let squares = self.squares(rows);
         let mut acc = Vec::with_capacity(rows.len() * self.n);
         for (row, squares) in x.chunks_exact(self.k).zip(squares.chunks_exact(self.k / 16)) {

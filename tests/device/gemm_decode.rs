@@ -1,12 +1,21 @@
 //! `gemm_decode`: products with few rows.
 
-use super::gemm::{Case, KINDS, Kind, row};
+use super::gemm::{Case, Format, INT4, KINDS, Kind, row};
 use super::rigs;
 use ridgepoint::backend::Phase;
-use ridgepoint::backend::cuda::ops::gemm::{arrivals_count, decode_splits, partials_bytes};
+use ridgepoint::backend::cuda::ops::gemm::{
+    Variant, arrivals_count, decode_splits, partials_bytes, shared_limit,
+};
 
-const PLAIN: Case =
-    Case { phase: Phase::Decode, n: 64, k: 128, norm: false, bias: false, kind: Kind::Bf16 };
+const PLAIN: Case = Case {
+    phase: Phase::Decode,
+    format: Format::Bf16,
+    n: 64,
+    k: 128,
+    norm: false,
+    bias: false,
+    kind: Kind::Bf16,
+};
 
 #[test]
 fn any_number_of_rows_is_right() {
@@ -33,6 +42,62 @@ fn any_k_and_n_are_right() {
             for kind in [Kind::Bf16, Kind::F32] {
                 let case = Case { n, k: 80, bias: true, norm: true, kind, ..PLAIN };
                 case.check(&[5, 6], &case.run(&rig, &[5, 6]));
+            }
+        }
+    }
+}
+
+#[test]
+fn int4_weights_are_right() {
+    for rig in rigs() {
+        for format in INT4 {
+            let Format::Int4 { group, .. } = format else { unreachable!() };
+            for (i, groups) in [1, 2, 3, 4, 7, 9, 13].into_iter().enumerate() {
+                let case = Case {
+                    format,
+                    k: groups * group,
+                    kind: KINDS[i % 4],
+                    norm: i % 2 == 0,
+                    ..PLAIN
+                };
+                for count in [1, 11, 30] {
+                    let rows: Vec<usize> = (0..count).collect();
+                    let case = if i % 4 < 2 { Case { n: 99, ..case } } else { case };
+                    case.check(&rows, &case.run(&rig, &rows));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn int4_blocks_along_k_are_added_up() {
+    for rig in rigs() {
+        for (format, count) in INT4.into_iter().zip([3, 12, 20, 34]) {
+            let case = Case { format, n: 80, k: 1536, kind: Kind::Residual, norm: true, ..PLAIN };
+            let rows: Vec<usize> = (0..count).collect();
+            let ready = case.ready(&rig, &rows);
+            let first = ready.run(0);
+            case.check(&rows, &first);
+            for seed in rig.seeds(3) {
+                assert_eq!(ready.run(seed), first, "{case:?}, schedule {seed}");
+            }
+        }
+    }
+}
+
+#[test]
+fn an_int4_row_has_the_same_bits_wherever_it_stands() {
+    for rig in rigs() {
+        for format in INT4 {
+            let case = Case { format, n: 80, k: 1152, kind: Kind::F32, norm: true, ..PLAIN };
+            let alone = case.run(&rig, &[7]);
+            for count in [2, 9, 17, 33] {
+                let at = count * 2 / 3;
+                let mut rows: Vec<usize> = (100..100 + count).collect();
+                rows[at] = 7;
+                let among = case.run(&rig, &rows);
+                assert_eq!(row(&among, count, at), alone, "{case:?}: row {at} of {count}");
             }
         }
     }
@@ -90,6 +155,24 @@ fn tiles_of_any_width_give_the_same_bits() {
 }
 
 #[test]
+fn int4_tiles_of_any_width_give_the_same_bits() {
+    for rig in rigs() {
+        let limit = shared_limit(rig.driver().properties().compute);
+        for format in INT4 {
+            let case = Case { format, k: 1536, ..LONG };
+            let rows = [3, 1, 4, 1, 5];
+            let narrow = case.run_in_tiles(&rig, &rows, 8);
+            for tile in [16, 32] {
+                let variant = Variant { phase: Phase::Decode, kind: format.weight_kind(), tile };
+                if variant.ring().bytes() < limit {
+                    assert_eq!(case.run_in_tiles(&rig, &rows, tile), narrow, "{case:?}: {tile}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn both_passes_give_the_same_bits() {
     let all: Vec<_> = rigs().iter().map(|rig| LONG.run(rig, &[0, 1])).collect();
     assert!(all.windows(2).all(|pair| pair[0] == pair[1]));
@@ -126,6 +209,6 @@ fn the_weight_alone_decides_the_blocks_along_k() {
     }
     assert_eq!((partials_bytes(64, 64, 9), arrivals_count(64, 64, 9)), (0, 0));
     assert_eq!(partials_bytes(1000, 1024, 33), 2 * 33 * 1024 * 4);
-    assert_eq!(arrivals_count(1000, 1024, 32), 16);
-    assert_eq!(arrivals_count(1000, 1024, 33), 32);
+    assert_eq!(arrivals_count(1000, 1024, 32), 4 * 16);
+    assert_eq!(arrivals_count(1000, 1024, 33), 5 * 16);
 }

@@ -303,7 +303,7 @@ fn no_noise_is_above_its_bound() {
 }
 
 /// Logits of a language model: most tokens far below a few.
-fn like_a_model(rng: &mut Rng, vocab: usize) -> Vec<f32> {
+pub fn like_a_model(rng: &mut Rng, vocab: usize) -> Vec<f32> {
     let normal = |rng: &mut Rng| (0..6).map(|_| rng.float(-1.0, 1.0)).sum::<f32>() * 1.8;
     let mut logits: Vec<f32> = (0..vocab).map(|_| normal(rng) - 2.0).collect();
     for rank in 0..40 {
@@ -507,12 +507,10 @@ fn traffic_is_what_the_head_says() {
             rig.counters();
             draw_batch(&rig, &cases, rows, vocab);
             let filters = filter != FILTERS[0];
-            // The logits, once or twice; the parameters of a row by each block; what the last
-            // block reads and writes of the row. Candidates are few.
-            let passes = if filters { 2 } else { 1 };
-            let row = passes * (vocab * 4 + vocab.div_ceil(2048) * 80) + 4096 * passes;
-            let candidates = if filters { 10 * 8 * 600 } else { 0 };
-            let bytes = (rows * (row + candidates)) as u64;
+            let pass = vocab * 4 + vocab.div_ceil(2048) * 88;
+            // The nucleus of these logits is less than 64 tokens.
+            let row = if filters { 2 * pass + 6144 + 80 * 64 } else { pass + 2048 };
+            let bytes = (rows * row) as u64;
             let budget = Budget { requested: bytes, sectors: bytes };
             budget.check(&rig, &format!("temperature {temperature}, {filter:?}"));
         }

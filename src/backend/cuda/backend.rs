@@ -3,13 +3,14 @@
 
 use super::driver::{DevicePtr, Driver};
 use super::kernels::Kernels;
+use super::matrix::Matrix;
 use super::memory::Buffer;
 use super::ops;
-use super::ops::gemm::{Gemm, InputNorm, Output, Weight};
+use super::ops::gemm::{Gemm, InputNorm, Output, check_product};
 use super::ops::rope::{HeadNorm, RopeAppend};
 use super::sampler::Sampler;
 use super::step::Step;
-use super::store::{KvCache, Matrix, RopeTable, Rows, Tensor, Vector, padded_rows};
+use super::store::{KvCache, RopeTable, Rows, Tensor, Vector, padded_rows};
 use crate::backend::{
     Backend, Batch, Epilogue, KvShape, Norm, Phase, QkNorm, Role, SampleRow, Sampled, StepShape,
 };
@@ -77,8 +78,11 @@ impl CudaBackend {
 
     fn prepared(&self, matrix: Result<Matrix>) -> Result<Matrix> {
         let matrix = matrix?;
+        let (kind, shape) = (matrix.weight().kind(), (matrix.n, matrix.k));
+        for phase in [Phase::Prefill, Phase::Decode] {
+            check_product(&self.kernels, phase, kind, shape, matrix.gated)?;
+        }
         let mut scratch = self.scratch.borrow_mut();
-        let shape = (matrix.n, matrix.k);
         if !scratch.shapes.contains(&shape) {
             scratch.shapes.push(shape);
             scratch.fit(self.driver())?;
@@ -138,7 +142,7 @@ impl Backend for CudaBackend {
     }
 
     fn gated(&self, gate: HostTensor, up: HostTensor) -> Result<Matrix> {
-        self.prepared(Matrix::gated(self.driver(), &gate, &up))
+        self.prepared(Matrix::gated(self.driver(), gate, up))
     }
 
     fn vector(&self, parts: &[HostTensor]) -> Result<Vector> {
@@ -192,7 +196,7 @@ impl Backend for CudaBackend {
         ops::embed::embed(
             &self.kernels,
             &ops::embed::Embed {
-                table: table.ptr(),
+                table: table.rows_ptr(),
                 token_ids: step.tokens(),
                 out: out.ptr(),
                 norm: Some(ops::embed::PreparedNorm { gamma, scaled, squares }),
@@ -250,7 +254,7 @@ impl Backend for CudaBackend {
                 phase,
                 x: x.ptr(),
                 norm,
-                weight: Weight::Bf16(weight.ptr()),
+                weight: weight.weight(),
                 bias,
                 output,
                 out: target,
@@ -342,29 +346,11 @@ impl Backend for CudaBackend {
     }
 
     fn sample(&self, logits: &Tensor, rows: &[SampleRow<'_>]) -> Result<Vec<Sampled>> {
-        let tokens = logits.sampler().sample(&self.kernels, logits.ptr(), logits.rows, rows)?;
-        let values = match rows.iter().any(|row| row.params.logprobs.is_some()) {
-            true => logits.to_host()?,
-            false => Vec::new(),
-        };
-        let drawn = tokens.into_iter().zip(rows).enumerate();
-        Ok(drawn
-            .map(|(i, (token, row))| Sampled {
-                token,
-                logprobs: row.params.logprobs.map(|top| {
-                    crate::sample::logprobs(&values[i * logits.width..][..logits.width], token, top)
-                }),
-            })
-            .collect())
+        logits.sampler().sample(&self.kernels, logits.ptr(), logits.rows, rows)
     }
 
     fn log_probs(&self, logits: &Tensor, targets: &[TokenId]) -> Result<Vec<f32>> {
-        let values = logits.to_host()?;
-        Ok(targets
-            .iter()
-            .enumerate()
-            .map(|(i, &t)| crate::sample::log_prob(&values[i * logits.width..][..logits.width], t))
-            .collect())
+        logits.sampler().log_probs(&self.kernels, logits.ptr(), logits.rows, targets)
     }
 
     fn download(&self, x: &Tensor) -> Result<Vec<f32>> {

@@ -3,14 +3,17 @@
 mod backend;
 pub mod driver;
 pub mod kernels;
+mod matrix;
 pub mod memory;
 pub mod module;
 pub mod ops;
 pub mod params;
+pub mod repack;
 mod sampler;
 mod step;
 mod store;
 
 pub use backend::CudaBackend;
+pub use matrix::Matrix;
 pub use step::Step;
-pub use store::{KvCache, Matrix, RopeTable, Tensor, Vector};
+pub use store::{KvCache, RopeTable, Tensor, Vector};

@@ -1,7 +1,7 @@
 //! Launch arguments and constants that host and kernels share. Made by `make params` from
 //! kernels/params.h, where to change them.
 //!
-//! Header: 36a2f1569a21c9276ef2cfe74621e5ca
+//! Header: f7714034fa2de91bc2e7229f254dbccb
 
 /// Tokens in one page of the KV cache.
 pub const KV_PAGE_TOKENS: u32 = 64;
@@ -266,6 +266,11 @@ pub const GEMM_DECODE_WARPS: u32 = 4;
 pub const GEMM_DECODE_BF16_K: u32 = 64;
 /// Steps that a warp of `gemm_decode` has room for with bf16 weights.
 pub const GEMM_DECODE_BF16_STAGES: u32 = 3;
+/// Steps that a warp of `gemm_decode` has room for with int4 weights in groups of 128, each a unit
+/// of packed weights; with groups of 64 twice as many.
+pub const GEMM_DECODE_INT4_STAGES: u32 = 4;
+/// Rows of W in a unit of packed int4 weights. Its columns are one group.
+pub const INT4_UNIT_ROWS: u32 = 64;
 /// Rows of W that a block of `gemm_prefill` takes.
 pub const GEMM_PREFILL_FEATURES: u32 = 128;
 /// Threads in a block of `gemm_prefill`.
@@ -274,6 +279,8 @@ pub const GEMM_PREFILL_THREADS: u32 = 256;
 pub const GEMM_PREFILL_K: u32 = 64;
 /// Steps that a block of `gemm_prefill` has room for.
 pub const GEMM_PREFILL_STAGES: u32 = 3;
+/// The same with int4 weights, where a block has a multiprocessor for itself.
+pub const GEMM_PREFILL_INT4_STAGES: u32 = 4;
 /// Tiles of tokens whose blocks follow one another before the next tile of features begins. Blocks
 /// that run at the same time then share what they read of both operands in L2.
 pub const GEMM_PREFILL_RASTER: u32 = 16;
@@ -591,7 +598,7 @@ pub const GEMM_OUT_F32: u32 = 2;
 pub struct GemmParams {
     /// Input, bf16 `[rows, k]`.
     pub x: u64,
-    /// Weights: bf16 `[n, k]`, or packed int4 (`load/repack`).
+    /// Weights: bf16 `[n, k]`, or packed int4 (`repack.rs`).
     pub weight: u64,
     /// Sums of squares for the norm of the input, f32 `[rows, k / NORM_GROUP]`, or null.
     pub squares: u64,

@@ -1,4 +1,4 @@
-//! What a GPU keeps: weights in bf16, parameters, activations, rotary angles, KV pools.
+//! What a GPU keeps beside matrices: parameters, activations, rotary angles, KV pools.
 
 use super::driver::{DevicePtr, Driver};
 use super::memory::Buffer;
@@ -10,102 +10,8 @@ use half::bf16;
 use rayon::prelude::*;
 use std::sync::Arc;
 
-/// Bytes that are converted on the host before they are copied.
-const STAGING_BYTES: usize = 8 << 20;
-/// Rows of gate, and then of up, that follow one another in a gated matrix.
-const GATE_ROWS: usize = 8;
-/// What K is a multiple of: the depth of one product of matrices in a tensor core.
-const K_STEP: usize = 16;
 /// Elements whose squares are summed together.
 pub(super) const NORM_GROUP: usize = super::params::NORM_GROUP as usize;
-
-/// A weight matrix `[n, k]` in bf16, row-major.
-pub struct Matrix {
-    data: Buffer,
-    /// Rows; of gate and up together.
-    pub(super) n: usize,
-    pub(super) k: usize,
-    pub(super) gated: bool,
-}
-
-impl Matrix {
-    /// `parts` stacked.
-    pub(super) fn stacked(driver: &Arc<dyn Driver>, parts: &[HostTensor]) -> Result<Matrix> {
-        let rows = |part: &HostTensor| (0..part.shape[0]).collect::<Vec<_>>();
-        let order = parts.iter().flat_map(|part| rows(part).into_iter().map(move |r| (part, r)));
-        Matrix::of_rows(driver, &order.collect::<Vec<_>>(), false)
-    }
-
-    /// Gate and up in turns of [`GATE_ROWS`], so that both come to one thread of a product.
-    pub(super) fn gated(
-        driver: &Arc<dyn Driver>,
-        gate: &HostTensor,
-        up: &HostTensor,
-    ) -> Result<Matrix> {
-        assert_eq!(gate.shape, up.shape, "gate and up");
-        let inner = gate.shape[0];
-        if !inner.is_multiple_of(GATE_ROWS) {
-            return Err(Error::NoKernel {
-                what: format!("{gate:?}, a gate of {inner} rows,"),
-                supported: format!("multiples of {GATE_ROWS}"),
-            });
-        }
-        let turns = (0..inner).step_by(GATE_ROWS).map(|first| first..first + GATE_ROWS);
-        let order = turns.flat_map(|turn| {
-            turn.clone().map(move |row| (gate, row)).chain(turn.map(move |row| (up, row)))
-        });
-        Matrix::of_rows(driver, &order.collect::<Vec<_>>(), true)
-    }
-
-    fn of_rows(
-        driver: &Arc<dyn Driver>,
-        rows: &[(&HostTensor, usize)],
-        gated: bool,
-    ) -> Result<Matrix> {
-        let (first, _) = rows.first().expect("a matrix has rows");
-        let (n, k) = (rows.len(), first.shape[1]);
-        if !k.is_multiple_of(K_STEP) {
-            return Err(Error::NoKernel {
-                what: format!("{first:?}, with rows of {k},"),
-                supported: format!("multiples of {K_STEP}"),
-            });
-        }
-        let data = Buffer::new(driver, (n * k * 2) as u64)?;
-        let rows_at_once = (STAGING_BYTES / (2 * k)).max(1);
-        let mut staging = vec![0u8; 2 * k * rows_at_once.min(n)];
-        for (i, piece) in rows.chunks(rows_at_once).enumerate() {
-            let staging = &mut staging[..2 * k * piece.len()];
-            let into = staging.par_chunks_exact_mut(2 * k);
-            into.zip(piece).for_each(|(to, (part, row))| row_to_bf16(part, *row, to));
-            driver.write(data.ptr() + (i * rows_at_once * 2 * k) as u64, staging)?;
-        }
-        Ok(Matrix { data, n, k, gated })
-    }
-
-    pub(super) fn ptr(&self) -> DevicePtr {
-        self.data.ptr()
-    }
-}
-
-/// Row `row` of a matrix, rounded to bf16.
-fn row_to_bf16(part: &HostTensor, row: usize, to: &mut [u8]) {
-    let bytes = part.shape[1] * part.dtype.size();
-    let from = &part.bytes.as_slice()[row * bytes..][..bytes];
-    let to_pairs = to.as_chunks_mut::<2>().0;
-    match part.dtype {
-        Dtype::Bf16 => to.copy_from_slice(from),
-        Dtype::F16 => {
-            for (to, from) in to_pairs.iter_mut().zip(from.as_chunks::<2>().0) {
-                *to = bf16::from_f32(half::f16::from_le_bytes(*from).to_f32()).to_le_bytes();
-            }
-        }
-        Dtype::F32 => {
-            for (to, from) in to_pairs.iter_mut().zip(from.as_chunks::<4>().0) {
-                *to = bf16::from_f32(f32::from_le_bytes(*from)).to_le_bytes();
-            }
-        }
-    }
-}
 
 /// A vector of parameters in bf16.
 pub struct Vector {

@@ -101,7 +101,8 @@ impl DecodeCapacity {
     }
 
     /// A grid that fills a GPU of so many multiprocessors, and has no more blocks than work. Two
-    /// blocks with 96 KiB of shared memory share a multiprocessor; with half of it, four.
+    /// blocks with 96 KiB of shared memory share a multiprocessor; with half of it four do, where
+    /// their registers allow it.
     pub fn blocks(&self, heads: Heads, multiprocessors: u32) -> u32 {
         let resident = if heads.dim > 64 { 2 } else { 4 };
         let most = u64::from(multiprocessors * resident);

@@ -4,18 +4,13 @@ use crate::backend::Phase;
 use crate::backend::cuda::driver::DevicePtr;
 use crate::backend::cuda::kernels::{Kernels, Shape};
 use crate::backend::cuda::params::{
-    GEMM_DECODE_BF16_K, GEMM_DECODE_BF16_STAGES, GEMM_DECODE_FEATURES, GEMM_DECODE_WARPS,
-    GEMM_OUT_F32, GEMM_PREFILL_FEATURES, GEMM_PREFILL_K, GEMM_PREFILL_STAGES, GEMM_PREFILL_THREADS,
-    GEMM_SWIGLU, GemmParams, NORM_GROUP,
+    GEMM_DECODE_FEATURES, GEMM_OUT_F32, GEMM_PREFILL_FEATURES, GEMM_SWIGLU, GemmParams, NORM_GROUP,
 };
 use crate::error::Result;
 
-/// Threads of a warp.
-const WARP: u32 = 32;
-/// Bytes of an element of bf16.
-const BF16: u32 = 2;
-/// What K is a multiple of: the depth of one product of matrices in a tensor core.
-const K_STEP: u32 = 16;
+use super::gemm_kernels::{K_LIMIT, K_STEP, N_LIMIT};
+pub use super::gemm_kernels::{Ring, Variant, WeightKind, check_product, shared_limit};
+
 /// Multiprocessors of an H100 or H200. A constant and not a property of the device, because the
 /// order of sums in `gemm_decode` follows from it.
 const MULTIPROCESSORS: u32 = 132;
@@ -27,6 +22,32 @@ const DECODE_SPLIT_K: u32 = 512;
 pub enum Weight {
     /// bf16, row-major, 16-byte aligned.
     Bf16(DevicePtr),
+    /// int4 as [`crate::backend::cuda::repack`] packs it, 16-byte aligned; k is a multiple of
+    /// `group`.
+    Int4 {
+        /// Where the first unit is.
+        at: DevicePtr,
+        /// Columns that share a scale: 128 or 64.
+        group: u32,
+        /// Whether there are zero points.
+        zero_points: bool,
+    },
+}
+
+impl Weight {
+    fn at(&self) -> DevicePtr {
+        match *self {
+            Weight::Bf16(at) | Weight::Int4 { at, .. } => at,
+        }
+    }
+
+    /// How it is stored.
+    pub fn kind(&self) -> WeightKind {
+        match *self {
+            Weight::Bf16(_) => WeightKind::Bf16,
+            Weight::Int4 { group, zero_points, .. } => WeightKind::Int4 { group, zero_points },
+        }
+    }
 }
 
 /// What becomes of `acc = x W^T / rms + bias`.
@@ -105,21 +126,22 @@ pub fn partials_bytes(n: usize, k: usize, rows: usize) -> u64 {
     if splits == 1 { 0 } else { u64::from(splits) * (rows * width * size_of::<f32>()) as u64 }
 }
 
-/// Counters that a product of the decode family with `rows` rows needs.
+/// Counters that a product of the decode family with `rows` rows needs, in tiles of any width.
 pub fn arrivals_count(n: usize, k: usize, rows: usize) -> usize {
     let tiles = n.div_ceil(GEMM_DECODE_FEATURES as usize);
-    let row_tiles = rows.div_ceil(decode_tile(rows) as usize);
+    let [.., narrowest] = Variant::tiles(Phase::Decode);
+    let row_tiles = rows.div_ceil(narrowest as usize);
     if decode_splits(n, k) == 1 { 0 } else { tiles * row_tiles }
 }
 
 /// Tokens of a tile of `gemm_decode`: 8, 16 or 32.
-fn decode_tile(rows: usize) -> u32 {
+pub fn decode_tile(rows: usize) -> u32 {
     (rows as u32).next_power_of_two().clamp(8, 32)
 }
 
 /// Tokens of a tile of `gemm_prefill`: 128, 64 or 32, the widest that is half full and leaves no
 /// multiprocessor of a large GPU idle.
-fn prefill_tile(n: usize, rows: usize) -> u32 {
+pub fn prefill_tile(n: usize, rows: usize) -> u32 {
     let (n, rows) = (n as u32, rows as u32);
     let fills = |tile: &u32| {
         let blocks = n.div_ceil(GEMM_PREFILL_FEATURES) * rows.div_ceil(*tile);
@@ -134,13 +156,16 @@ fn prefill_tile(n: usize, rows: usize) -> u32 {
 /// [`crate::error::Error::Device`] if the device fails.
 ///
 /// # Panics
-/// If a shape or an address is not what the fields of [`Gemm`] ask for.
+/// If a shape or an address is not what the fields of [`Gemm`] ask for, or if [`check_product`]
+/// refuses it.
 pub fn gemm(kernels: &Kernels, op: &Gemm) -> Result<()> {
     let tile = match op.phase {
         Phase::Decode => decode_tile(op.rows),
         Phase::Prefill => prefill_tile(op.n, op.rows),
     };
-    gemm_in_tiles(kernels, op, tile)
+    let limit = shared_limit(kernels.driver().properties().compute);
+    let variant = Variant::choose(op.phase, op.weight.kind(), tile, limit);
+    launch(kernels, op, variant.unwrap_or_else(|| panic!("no kernel fits: {op:?}")))
 }
 
 /// Launches it with tiles of so many tokens: 8, 16 or 32 in the decode family, 32, 64 or 128 in the
@@ -152,18 +177,34 @@ pub fn gemm(kernels: &Kernels, op: &Gemm) -> Result<()> {
 /// # Panics
 /// As [`gemm`], or if there is no such width.
 pub fn gemm_in_tiles(kernels: &Kernels, op: &Gemm, tile: u32) -> Result<()> {
+    launch(kernels, op, Variant { phase: op.phase, kind: op.weight.kind(), tile })
+}
+
+fn launch(kernels: &Kernels, op: &Gemm, variant: Variant) -> Result<()> {
     check(op);
-    match op.phase {
-        Phase::Decode => decode(kernels, op, tile),
-        Phase::Prefill => prefill(kernels, op, tile),
-    }
+    let (rows, n) = (op.rows as u32, op.n as u32);
+    let row_tiles = rows.div_ceil(variant.tile);
+    let (grid, splits) = match op.phase {
+        Phase::Decode => {
+            let splits = decode_splits(op.n, op.k);
+            let scratch = op.partials != 0 && op.arrivals != 0;
+            assert!(splits == 1 || scratch, "no scratch memory: {op:?}");
+            ([row_tiles, n.div_ceil(GEMM_DECODE_FEATURES), splits], splits)
+        }
+        Phase::Prefill => ([row_tiles * n.div_ceil(GEMM_PREFILL_FEATURES), 1, 1], 1),
+    };
+    let shape = Shape { grid, block: variant.threads(), shared_bytes: variant.ring().bytes() };
+    kernels.launch(&variant.symbol(), shape, &params(op, splits))
 }
 
 fn check(op: &Gemm) {
     let (rows, n, k) = (op.rows, op.n, op.k);
-    assert!(rows < 1 << 24 && n < 1 << 22 && k < 1 << 24, "{rows} rows, W [{n}, {k}]");
+    assert!(rows < 1 << 24 && n < N_LIMIT && k < K_LIMIT, "{rows} rows, W [{n}, {k}]");
     assert!(n > 0 && k > 0 && k.is_multiple_of(K_STEP as usize), "W [{n}, {k}]");
-    let Weight::Bf16(weight) = op.weight;
+    let weight = op.weight.at();
+    if let Weight::Int4 { group, .. } = op.weight {
+        assert!(k.is_multiple_of(group as usize), "{k} columns in groups of {group}");
+    }
     let squares = op.norm.map_or(0, |norm| norm.squares);
     let own = [op.x, weight, squares, op.bias, op.out, op.partials, op.arrivals];
     let further = match op.output {
@@ -181,14 +222,13 @@ fn check(op: &Gemm) {
 }
 
 fn params(op: &Gemm, splits: u32) -> GemmParams {
-    let Weight::Bf16(weight) = op.weight;
     let (residual, next_gamma, next_squares) = match op.output {
         Output::Residual { stream, gamma, squares } => (stream, gamma, squares),
         _ => (0, 0, 0),
     };
     GemmParams {
         x: op.x,
-        weight,
+        weight: op.weight.at(),
         squares: op.norm.map_or(0, |norm| norm.squares),
         bias: op.bias,
         residual,
@@ -208,44 +248,4 @@ fn params(op: &Gemm, splits: u32) -> GemmParams {
         },
         epsilon: op.norm.map_or(0.0, |norm| norm.epsilon),
     }
-}
-
-fn decode(kernels: &Kernels, op: &Gemm, tile: u32) -> Result<()> {
-    let splits = decode_splits(op.n, op.k);
-    assert!(splits == 1 || (op.partials != 0 && op.arrivals != 0), "no scratch memory: {op:?}");
-    let stage = (GEMM_DECODE_FEATURES + tile) * GEMM_DECODE_BF16_K * BF16;
-    let shape = Shape {
-        grid: [
-            (op.rows as u32).div_ceil(tile),
-            (op.n as u32).div_ceil(GEMM_DECODE_FEATURES),
-            splits,
-        ],
-        block: GEMM_DECODE_WARPS * WARP,
-        shared_bytes: GEMM_DECODE_WARPS * GEMM_DECODE_BF16_STAGES * stage,
-    };
-    let symbol = match tile {
-        8 => "gemm_decode_bf16_bf16_m8",
-        16 => "gemm_decode_bf16_bf16_m16",
-        32 => "gemm_decode_bf16_bf16_m32",
-        _ => panic!("tiles of {tile} tokens"),
-    };
-    kernels.launch(symbol, shape, &params(op, splits))
-}
-
-fn prefill(kernels: &Kernels, op: &Gemm, tile: u32) -> Result<()> {
-    let token_tiles = (op.rows as u32).div_ceil(tile);
-    let feature_tiles = (op.n as u32).div_ceil(GEMM_PREFILL_FEATURES);
-    let stage = (GEMM_PREFILL_FEATURES + tile) * GEMM_PREFILL_K * BF16;
-    let shape = Shape {
-        grid: [token_tiles * feature_tiles, 1, 1],
-        block: GEMM_PREFILL_THREADS,
-        shared_bytes: GEMM_PREFILL_STAGES * stage,
-    };
-    let symbol = match tile {
-        32 => "gemm_prefill_bf16_bf16_m32",
-        64 => "gemm_prefill_bf16_bf16_m64",
-        128 => "gemm_prefill_bf16_bf16_m128",
-        _ => panic!("tiles of {tile} tokens"),
-    };
-    kernels.launch(symbol, shape, &params(op, 1))
 }

@@ -8,6 +8,8 @@ mod check;
 pub mod embed;
 pub mod gather;
 pub mod gemm;
+mod gemm_kernels;
+pub mod logprobs;
 pub mod norm;
 pub mod rope;
 pub mod sample;

@@ -6,7 +6,8 @@ use crate::backend::cuda::kernels::{Kernels, Shape};
 use crate::backend::cuda::params::{SAMPLE_BINS, SAMPLE_THREADS, SAMPLE_TILE, SelectionState};
 use crate::sample::math::VOCAB_MAX;
 
-/// Blocks of [`SAMPLE_THREADS`] that a multiprocessor holds at once: as many as it has threads for.
+/// Blocks of [`SAMPLE_THREADS`] that a multiprocessor holds at once, in the launch that has to wait
+/// for device memory: as many as it has threads for.
 const RESIDENT_BLOCKS: u64 = 8;
 
 /// The most rows and the vocabulary that a workspace is made for.

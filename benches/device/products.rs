@@ -1,0 +1,145 @@
+//! Products of both families with the matrices of a layer and with the head.
+
+use super::models::Model;
+use super::{BF16, Device, Floor, Launch, Op, keeping};
+use ridgepoint::backend::Phase;
+use ridgepoint::backend::cuda::ops::gemm::{
+    Gemm, InputNorm, Output, Weight, arrivals_count, decode_splits, decode_tile, gemm,
+    partials_bytes, prefill_tile,
+};
+use ridgepoint::backend::cuda::params::{GEMM_DECODE_FEATURES, GEMM_PREFILL_FEATURES, NORM_GROUP};
+use ridgepoint::error::Result;
+
+/// Elements of a row whose squares are added up.
+const GROUP: usize = NORM_GROUP as usize;
+
+/// Names of [`ridgepoint::model::budget`].
+const MATRICES: [&str; 5] = ["qkv", "output", "gate_up", "down", "head"];
+
+/// A product with one of a model's matrices.
+struct Product {
+    model: Model,
+    matrix: &'static str,
+    phase: Phase,
+    rows: usize,
+}
+
+/// The products of a step with so many rows. Logits are always the work of the decode family, of
+/// a few rows.
+pub fn of(model: &Model, phase: Phase, rows: usize) -> impl Iterator<Item = Box<dyn Op>> {
+    let wanted = move |matrix: &&str| phase == Phase::Decode || *matrix != "head";
+    let model = model.clone();
+    MATRICES.into_iter().filter(wanted).map(move |matrix| {
+        Box::new(Product { model: model.clone(), matrix, phase, rows }) as Box<dyn Op>
+    })
+}
+
+impl Product {
+    /// Rows and columns of W.
+    fn shape(&self) -> (usize, usize) {
+        let config = &self.model.config;
+        let query = config.heads.query * config.heads.dim;
+        match self.matrix {
+            "qkv" => (config.heads.qkv_width(), config.hidden_size),
+            "output" => (config.hidden_size, query),
+            "gate_up" => (2 * config.intermediate_size, config.hidden_size),
+            "down" => (config.hidden_size, config.intermediate_size),
+            _ => (config.vocab_size, config.hidden_size),
+        }
+    }
+
+    fn has_norm(&self) -> bool {
+        ["qkv", "gate_up", "head"].contains(&self.matrix)
+    }
+
+    fn has_residual(&self) -> bool {
+        ["output", "down"].contains(&self.matrix)
+    }
+
+    /// Bytes of a row of the output.
+    fn out_bytes(&self) -> usize {
+        let (n, _) = self.shape();
+        match self.matrix {
+            "gate_up" => n / 2 * BF16,
+            "head" => n * size_of::<f32>(),
+            _ => n * BF16,
+        }
+    }
+}
+
+impl Op for Product {
+    fn name(&self) -> String {
+        let family = match self.phase {
+            Phase::Decode => "gemm_decode",
+            Phase::Prefill => "gemm_prefill",
+        };
+        let (n, k) = self.shape();
+        format!("{family} bf16 {} {} {k}x{n} m{}", self.model.name, self.matrix, self.rows)
+    }
+
+    fn floor(&self) -> Floor {
+        self.model.floor(self.matrix, self.phase, self.rows, 0)
+    }
+
+    fn requested(&self, _: &Device) -> u64 {
+        let ((n, k), rows) = (self.shape(), self.rows);
+        let row = 2 * k + if self.has_norm() { k / 4 } else { 0 };
+        let (tile, features, partials) = match self.phase {
+            Phase::Decode => {
+                let splits = decode_splits(n, k) as usize;
+                let width = n.next_multiple_of(GEMM_DECODE_FEATURES as usize);
+                let partials = if splits == 1 { 0 } else { 8 * splits * rows * width };
+                (decode_tile(rows), GEMM_DECODE_FEATURES, partials)
+            }
+            Phase::Prefill => (prefill_tile(n, rows), GEMM_PREFILL_FEATURES, 0),
+        };
+        let operands =
+            2 * k * n * rows.div_ceil(tile as usize) + n.div_ceil(features as usize) * rows * row;
+        // The stream and the weight of the norm are read, stream, norm and squares written.
+        let residual = if self.has_residual() { 3 * n * BF16 + n / 4 } else { 0 };
+        (operands + partials + rows * (self.out_bytes() + residual)) as u64
+    }
+
+    fn weights(&self) -> Option<u64> {
+        let (n, k) = self.shape();
+        Some((n * k) as u64)
+    }
+
+    fn prepare(&self, device: &Device) -> Result<Launch> {
+        let ((n, k), rows) = (self.shape(), self.rows);
+        let (x, weight) = (device.numbers(rows * k)?, device.numbers(n * k)?);
+        let squares = device.squares(rows * k / GROUP)?;
+        let out = device.room(rows * self.out_bytes())?;
+        let (stream, gamma) = (device.numbers(rows * n)?, device.numbers(n)?);
+        let next_squares = device.room(rows * n.div_ceil(GROUP) * size_of::<f32>())?;
+        let partials = device.room(partials_bytes(n, k, rows) as usize)?;
+        let arrivals = device.zeros(4 * arrivals_count(n, k, rows))?;
+        let output = match self.matrix {
+            "gate_up" => Output::SwiGlu,
+            "head" => Output::F32,
+            "qkv" => Output::Bf16,
+            _ => Output::Residual {
+                stream: stream.ptr(),
+                gamma: gamma.ptr(),
+                squares: next_squares.ptr(),
+            },
+        };
+        let norm = InputNorm { squares: squares.ptr(), epsilon: 1e-5 };
+        let op = Gemm {
+            phase: self.phase,
+            x: x.ptr(),
+            norm: self.has_norm().then_some(norm),
+            weight: Weight::Bf16(weight.ptr()),
+            bias: 0,
+            output,
+            out: out.ptr(),
+            partials: partials.ptr(),
+            arrivals: arrivals.ptr(),
+            rows,
+            n,
+            k,
+        };
+        let held = [x, weight, squares, out, stream, gamma, next_squares, partials, arrivals];
+        Ok(keeping(held, move |kernels| gemm(kernels, &op)))
+    }
+}

@@ -1,0 +1,231 @@
+//! Which kernels `gemm_decode` and `gemm_prefill` come in, what a block of each keeps in shared
+//! memory, and which products have one on a device: a model is refused by name when it is loaded,
+//! not in the middle of a step.
+
+use crate::backend::Phase;
+use crate::backend::cuda::kernels::Kernels;
+use crate::backend::cuda::params::{
+    GEMM_DECODE_BF16_K, GEMM_DECODE_BF16_STAGES, GEMM_DECODE_FEATURES, GEMM_DECODE_INT4_STAGES,
+    GEMM_DECODE_WARPS, GEMM_PREFILL_FEATURES, GEMM_PREFILL_INT4_STAGES, GEMM_PREFILL_K,
+    GEMM_PREFILL_STAGES, GEMM_PREFILL_THREADS, INT4_UNIT_ROWS, NORM_GROUP,
+};
+use crate::error::{Error, Result};
+
+/// Threads of a warp.
+const WARP: u32 = 32;
+/// Bytes of an element of bf16.
+const BF16: u32 = 2;
+/// What K is a multiple of: the depth of one product of matrices in a tensor core.
+pub(super) const K_STEP: u32 = 16;
+/// More than any of the kernels has of static shared memory, beside that of its launch.
+const STATIC_BYTES: u32 = 1 << 10;
+/// One more than the largest sizes, beyond which 32-bit numbers in the kernels would overflow.
+pub(super) const N_LIMIT: usize = 1 << 22;
+pub(super) const K_LIMIT: usize = 1 << 24;
+
+/// How the weights of a matrix are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WeightKind {
+    /// bf16, row-major.
+    Bf16,
+    /// 4 bits, as [`crate::backend::cuda::repack`] packs them.
+    Int4 {
+        /// Columns that share a scale.
+        group: u32,
+        /// Whether there are zero points.
+        zero_points: bool,
+    },
+}
+
+impl WeightKind {
+    /// Those that have kernels.
+    pub const ALL: [WeightKind; 5] = [
+        WeightKind::Bf16,
+        WeightKind::Int4 { group: 128, zero_points: false },
+        WeightKind::Int4 { group: 128, zero_points: true },
+        WeightKind::Int4 { group: 64, zero_points: false },
+        WeightKind::Int4 { group: 64, zero_points: true },
+    ];
+
+    /// Its part of a kernel's name, if it has kernels.
+    fn name(self) -> Option<&'static str> {
+        let names = ["bf16", "int4g128", "int4g128z", "int4g64", "int4g64z"];
+        WeightKind::ALL.iter().zip(names).find(|(kind, _)| **kind == self).map(|(_, name)| name)
+    }
+
+    /// What the columns of a matrix are a multiple of.
+    fn k_step(self) -> u32 {
+        match self {
+            WeightKind::Bf16 => K_STEP,
+            WeightKind::Int4 { group, .. } => group,
+        }
+    }
+}
+
+impl std::fmt::Display for WeightKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            WeightKind::Bf16 => write!(f, "bf16 weights"),
+            WeightKind::Int4 { group, zero_points } => {
+                let with = if *zero_points { "with" } else { "without" };
+                write!(f, "int4 weights in groups of {group} {with} zero points")
+            }
+        }
+    }
+}
+
+/// The stages that a block fills ahead of its products.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ring {
+    /// Bytes of weights in a stage, of all warps together.
+    pub weight_bytes: u32,
+    /// Bytes of tokens in a stage.
+    pub token_bytes: u32,
+    /// Stages, of which all but one are on their way from memory.
+    pub stages: u32,
+}
+
+impl Ring {
+    /// Shared memory that a launch gives a block.
+    pub fn bytes(&self) -> u32 {
+        self.stages * (self.weight_bytes + self.token_bytes)
+    }
+
+    /// Bytes of 64 rows by `columns` of packed int4 weights, and of their scales and offsets.
+    fn unit_bytes(columns: u32, zero_points: bool) -> u32 {
+        let vectors = if zero_points { 2 } else { 1 };
+        INT4_UNIT_ROWS * (columns / 2 + vectors * BF16)
+    }
+}
+
+/// One kernel. The tile is its number of tokens, which changes no bit of a result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Variant {
+    /// The family.
+    pub phase: Phase,
+    /// The weights.
+    pub kind: WeightKind,
+    /// Tokens of a tile: one of [`Variant::tiles`].
+    pub tile: u32,
+}
+
+impl Variant {
+    /// The tiles of a family, widest first.
+    pub fn tiles(phase: Phase) -> [u32; 3] {
+        match phase {
+            Phase::Decode => [32, 16, 8],
+            Phase::Prefill => [128, 64, 32],
+        }
+    }
+
+    /// Its symbol.
+    ///
+    /// # Panics
+    /// If there is no such kernel.
+    pub fn symbol(&self) -> String {
+        let Variant { phase, kind, tile } = *self;
+        let op = match phase {
+            Phase::Decode => "gemm_decode",
+            Phase::Prefill => "gemm_prefill",
+        };
+        assert!(Variant::tiles(phase).contains(&tile), "{op} in tiles of {tile}");
+        let weights = kind.name().unwrap_or_else(|| panic!("{op} has no kernel for {kind}"));
+        format!("{op}_bf16_{weights}_m{tile}")
+    }
+
+    /// Threads of a block.
+    pub fn threads(&self) -> u32 {
+        match self.phase {
+            Phase::Decode => GEMM_DECODE_WARPS * WARP,
+            Phase::Prefill => GEMM_PREFILL_THREADS,
+        }
+    }
+
+    /// Its stages. In the decode family each warp has a ring of its own.
+    pub fn ring(&self) -> Ring {
+        match (self.phase, self.kind) {
+            (Phase::Decode, WeightKind::Bf16) => Ring {
+                weight_bytes: GEMM_DECODE_WARPS * GEMM_DECODE_FEATURES * GEMM_DECODE_BF16_K * BF16,
+                token_bytes: GEMM_DECODE_WARPS * self.tile * GEMM_DECODE_BF16_K * BF16,
+                stages: GEMM_DECODE_BF16_STAGES,
+            },
+            (Phase::Decode, WeightKind::Int4 { group, zero_points }) => Ring {
+                weight_bytes: GEMM_DECODE_WARPS * Ring::unit_bytes(group, zero_points),
+                token_bytes: GEMM_DECODE_WARPS * self.tile * group * BF16,
+                stages: GEMM_DECODE_INT4_STAGES * 128 / group,
+            },
+            (Phase::Prefill, WeightKind::Bf16) => Ring {
+                weight_bytes: GEMM_PREFILL_FEATURES * GEMM_PREFILL_K * BF16,
+                token_bytes: self.tile * GEMM_PREFILL_K * BF16,
+                stages: GEMM_PREFILL_STAGES,
+            },
+            // A stage has a unit for each 64 features or, with groups of 128, half the columns of
+            // one and all its scales.
+            (Phase::Prefill, WeightKind::Int4 { zero_points, .. }) => Ring {
+                weight_bytes: GEMM_PREFILL_FEATURES / INT4_UNIT_ROWS
+                    * Ring::unit_bytes(GEMM_PREFILL_K, zero_points),
+                token_bytes: self.tile * GEMM_PREFILL_K * BF16,
+                stages: GEMM_PREFILL_INT4_STAGES,
+            },
+        }
+    }
+
+    /// The widest kernel of a family whose tile is at most `tile` and whose block has no more than
+    /// `shared_limit` bytes of shared memory; if that is none, the narrowest whose block fits.
+    pub fn choose(phase: Phase, kind: WeightKind, tile: u32, shared_limit: u32) -> Option<Variant> {
+        let all = Variant::tiles(phase).map(|tile| Variant { phase, kind, tile });
+        let fits = |variant: &Variant| variant.ring().bytes() + STATIC_BYTES <= shared_limit;
+        let mut fitting = all.into_iter().filter(fits);
+        fitting.clone().find(|variant| variant.tile <= tile).or(fitting.next_back())
+    }
+}
+
+/// Shared memory that a block can have, in bytes ("Technical Specifications per Compute
+/// Capability" in the CUDA C++ Programming Guide). What is newer than the table gets the least.
+pub fn shared_limit(compute: (u32, u32)) -> u32 {
+    match compute {
+        (8, 0) | (8, 7) => 163 << 10,
+        (9..=11, _) => 227 << 10,
+        _ => 99 << 10,
+    }
+}
+
+/// Whether a product with W `[n, k]` has a kernel on this device. `fused`: its output is SwiGLU or
+/// goes to a residual stream.
+///
+/// # Errors
+/// [`Error::NoKernel`], which says what there is instead.
+pub fn check_product(
+    kernels: &Kernels,
+    phase: Phase,
+    kind: WeightKind,
+    (n, k): (usize, usize),
+    fused: bool,
+) -> Result<()> {
+    let family = match phase {
+        Phase::Decode => "decode",
+        Phase::Prefill => "prefill",
+    };
+    let refuse = |supported: String| {
+        let what = format!("a product of the {family} family with {kind} [{n}, {k}]");
+        Err(Error::NoKernel { what, supported })
+    };
+    if kind.name().is_none() {
+        return refuse("bf16 weights, int4 weights in groups of 64 or 128".to_owned());
+    }
+    if k == 0 || !k.is_multiple_of(kind.k_step() as usize) {
+        return refuse(format!("columns in multiples of {}", kind.k_step()));
+    }
+    if n == 0 || fused && !n.is_multiple_of(NORM_GROUP as usize) {
+        let step = if fused { NORM_GROUP } else { 1 };
+        return refuse(format!("rows in multiples of {step} for this output"));
+    }
+    if n >= N_LIMIT || k >= K_LIMIT {
+        return refuse(format!("fewer than {N_LIMIT} rows and {K_LIMIT} columns"));
+    }
+    let properties = kernels.driver().properties();
+    if Variant::choose(phase, kind, 0, shared_limit(properties.compute)).is_none() {
+        return refuse(format!("devices with more shared memory than {}", properties.name));
+    }
+    Ok(())
+}

@@ -1,0 +1,119 @@
+//! Which kernels of products there are, what they keep on their way from memory, and what is
+//! refused when a model is loaded.
+
+use super::{Rig, rigs};
+use ridgepoint::backend::Phase;
+use ridgepoint::backend::cuda::module::MODULES;
+use ridgepoint::backend::cuda::ops::gemm::{Variant, WeightKind, check_product, shared_limit};
+
+const PHASES: [Phase; 2] = [Phase::Decode, Phase::Prefill];
+
+fn variants() -> impl Iterator<Item = Variant> {
+    let pairs = PHASES.into_iter().flat_map(|phase| WeightKind::ALL.map(|kind| (phase, kind)));
+    pairs.flat_map(|(phase, kind)| Variant::tiles(phase).map(|tile| Variant { phase, kind, tile }))
+}
+
+#[test]
+fn the_build_holds_the_kernels_that_are_asked_for() {
+    let mut wanted: Vec<String> = variants().map(|variant| variant.symbol()).collect();
+    let entries = MODULES.iter().flat_map(|module| module.entries);
+    let mut found: Vec<&str> =
+        entries.map(|entry| entry.symbol).filter(|symbol| symbol.starts_with("gemm_")).collect();
+    wanted.sort();
+    found.sort_unstable();
+    assert_eq!(found, wanted);
+}
+
+/// Blocks that an H100 or H200 holds on a multiprocessor, by registers and shared memory
+/// ("Technical Specifications per Compute Capability" in the CUDA C++ Programming Guide).
+fn resident_blocks(rig: &Rig, variant: &Variant) -> u32 {
+    let facts = rig.kernels.facts(&variant.symbol());
+    // A warp takes registers by 256, a block shared memory by 128 bytes and 1 KiB for the driver.
+    let warps = variant.threads() / 32;
+    let by_registers = 65_536 / (facts.registers * 32).next_multiple_of(256) / warps;
+    let shared = (variant.ring().bytes() + facts.shared_bytes).next_multiple_of(128) + 1024;
+    by_registers.min((228 << 10) / shared).min(64 / warps)
+}
+
+#[test]
+fn enough_is_on_its_way_from_memory() {
+    for rig in rigs() {
+        for variant in variants() {
+            let (ring, blocks) = (variant.ring(), resident_blocks(&rig, &variant));
+            // What decode waits for is weights; prefill waits for both.
+            let stage = match variant.phase {
+                Phase::Decode => ring.weight_bytes,
+                Phase::Prefill => ring.weight_bytes + ring.token_bytes,
+            };
+            let in_flight = (ring.stages - 1) * stage * blocks;
+            let what = format!("{} on {}", variant.symbol(), rig.driver().target());
+            assert!(in_flight >= 48 << 10, "{what}: {in_flight} bytes, {blocks} blocks");
+            // The heads of the kernels say so.
+            let narrow = match (variant.phase, variant.kind) {
+                (Phase::Decode, _) => variant.tile == 8,
+                (Phase::Prefill, WeightKind::Bf16) => true,
+                (Phase::Prefill, WeightKind::Int4 { .. }) => variant.tile < 128,
+            };
+            assert!(blocks >= if narrow { 2 } else { 1 }, "{what}: {blocks} blocks");
+        }
+    }
+}
+
+/// The launch code counts on 1 KiB of static shared memory at most.
+#[test]
+fn no_block_is_larger_than_the_launch_code_thinks() {
+    for rig in rigs() {
+        for variant in variants() {
+            let facts = rig.kernels.facts(&variant.symbol());
+            assert!(facts.shared_bytes <= 1024, "{}: {}", variant.symbol(), facts.shared_bytes);
+        }
+    }
+}
+
+#[test]
+fn tiles_are_as_wide_as_shared_memory_allows() {
+    let tile = |phase, kind, wanted, compute| {
+        Variant::choose(phase, kind, wanted, shared_limit(compute)).map(|v| v.tile)
+    };
+    let int4 = WeightKind::Int4 { group: 128, zero_points: false };
+    for (wanted, chosen) in [(8, 8), (16, 16), (32, 32)] {
+        assert_eq!(tile(Phase::Decode, int4, wanted, (9, 0)), Some(chosen));
+    }
+    // 4 warps with 4 stages of 4224 bytes of weights and 256 bytes a token.
+    assert_eq!(tile(Phase::Decode, int4, 32, (8, 0)), Some(16));
+    assert_eq!(tile(Phase::Decode, int4, 32, (8, 9)), Some(8));
+    assert_eq!(tile(Phase::Decode, WeightKind::Bf16, 32, (8, 0)), Some(32));
+    assert_eq!(tile(Phase::Decode, WeightKind::Bf16, 32, (8, 9)), None);
+    for kind in WeightKind::ALL {
+        assert_eq!(tile(Phase::Prefill, kind, 128, (8, 9)), Some(128), "{kind}");
+        // A tile narrower than all gives the narrowest.
+        assert_eq!(tile(Phase::Prefill, kind, 1, (9, 0)), Some(32), "{kind}");
+    }
+}
+
+#[test]
+fn what_has_no_kernel_is_refused_by_name() {
+    let int4 = |group, zero_points| WeightKind::Int4 { group, zero_points };
+    for rig in rigs() {
+        for phase in PHASES {
+            for kind in WeightKind::ALL {
+                check_product(&rig.kernels, phase, kind, (211, 256), false).unwrap();
+                check_product(&rig.kernels, phase, kind, (48, 128), true).unwrap();
+            }
+            let refused = [
+                (int4(32, false), (64, 128), false, "groups of 32 without zero points [64, 128]"),
+                (int4(128, true), (64, 192), false, "columns in multiples of 128"),
+                (int4(64, true), (64, 96), false, "columns in multiples of 64"),
+                (WeightKind::Bf16, (64, 72), false, "bf16 weights [64, 72]"),
+                (WeightKind::Bf16, (64, 72), false, "columns in multiples of 16"),
+                (WeightKind::Bf16, (40, 64), true, "rows in multiples of 16"),
+                (WeightKind::Bf16, (0, 64), false, "[0, 64]"),
+                (WeightKind::Bf16, (1 << 22, 64), false, "fewer than 4194304 rows"),
+            ];
+            for (kind, shape, fused, message) in refused {
+                let error = check_product(&rig.kernels, phase, kind, shape, fused).unwrap_err();
+                assert!(error.to_string().contains(message), "{error}");
+            }
+        }
+    }
+}

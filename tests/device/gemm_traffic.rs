@@ -1,0 +1,263 @@
+//! What products ask of memory, of shared memory and of the issue slots, against the heads of
+//! `gemm_decode` and `gemm_prefill`. Operands are zeros: counts do not depend on values.
+//!
+//! Each operand is a buffer of its own of exactly its size, and an access outside of it is a
+//! finding. Different bytes beyond those of the operands can therefore not be touched, and what is
+//! counted here beyond them is read more than once.
+
+use super::gemm::{Format, INT4, KINDS, Kind};
+use super::traffic::Budget;
+use super::{Rig, rigs};
+use ptxsim::Counters;
+use ridgepoint::backend::Phase;
+use ridgepoint::backend::cuda::memory::Buffer;
+use ridgepoint::backend::cuda::ops::gemm::{
+    Gemm, InputNorm, Output, Variant, arrivals_count, decode_splits, gemm, gemm_in_tiles,
+    partials_bytes, shared_limit,
+};
+use ridgepoint::backend::cuda::repack::packed_bytes;
+use ridgepoint::tensor::int4::Int4Shape;
+
+#[derive(Debug, Clone, Copy)]
+struct Product {
+    phase: Phase,
+    format: Format,
+    kind: Kind,
+    norm: bool,
+    bias: bool,
+    rows: usize,
+    n: usize,
+    k: usize,
+    /// The width of a tile; `None` is what the launch code chooses.
+    tile: Option<usize>,
+}
+
+const PLAIN: Product = Product {
+    phase: Phase::Decode,
+    format: Format::Bf16,
+    kind: Kind::Bf16,
+    norm: true,
+    bias: false,
+    rows: 8,
+    n: 1088,
+    k: 1024,
+    tile: None,
+};
+
+fn formats() -> impl Iterator<Item = Format> {
+    [Format::Bf16].into_iter().chain(INT4)
+}
+
+impl Product {
+    fn weight_bytes(&self) -> usize {
+        let (n, k) = (self.n, self.k);
+        match self.format {
+            Format::Bf16 => 2 * n * k,
+            Format::Int4 { group, zero_points } => {
+                packed_bytes(&Int4Shape { n, k, group, zero_points })
+            }
+        }
+    }
+
+    /// Bytes that a product asks for, after the heads of the kernels.
+    fn requested(&self, rig: &Rig) -> usize {
+        let Product { rows, n, k, .. } = *self;
+        let features = match self.phase {
+            Phase::Decode => 64,
+            Phase::Prefill => 128,
+        };
+        let row_tiles = rows.div_ceil(self.tile.unwrap_or_else(|| self.decode_tile(rig)));
+        let feature_tiles = n.div_ceil(features);
+        let squares = if self.norm { k / 4 } else { 0 };
+        let operands = row_tiles * self.weight_bytes() + feature_tiles * rows * (2 * k + squares);
+        let partials = match self.phase {
+            Phase::Decode => 2 * partials_bytes(n, k, rows) as usize,
+            Phase::Prefill => 0,
+        };
+        let bias = if self.bias { 2 * rows * n } else { 0 };
+        // The stream and its weights are read; the stream, what is scaled and its squares written.
+        let epilogue = match self.kind {
+            Kind::Bf16 => 2 * rows * n,
+            Kind::F32 => 4 * rows * n,
+            Kind::SwiGlu => rows * n,
+            Kind::Residual => 8 * rows * n + rows * n / 4,
+        };
+        operands + partials + bias + epilogue
+    }
+
+    /// The tile that the launch code takes: the narrowest that holds all rows, if one does and fits
+    /// into the shared memory of the device.
+    fn decode_tile(&self, rig: &Rig) -> usize {
+        assert_eq!(self.phase, Phase::Decode, "prefill is run in tiles of a given width");
+        let wanted = self.rows.next_power_of_two().clamp(8, 32) as u32;
+        let limit = shared_limit(rig.driver().properties().compute);
+        let chosen = Variant::choose(self.phase, self.format.weight_kind(), wanted, limit);
+        chosen.unwrap().tile as usize
+    }
+
+    fn launch(&self, rig: &Rig) {
+        let Product { rows, n, k, .. } = *self;
+        let zeros = |bytes: usize| Buffer::zeroed(rig.driver(), bytes as u64).unwrap();
+        let x = zeros(2 * rows * k);
+        let weight = zeros(self.weight_bytes());
+        let squares = zeros(rows * k / 4);
+        let [bias, gamma] = [zeros(2 * n), zeros(2 * n)];
+        let [stream, next_squares] = [zeros(2 * rows * n), zeros(rows * n / 4)];
+        let out = zeros(4 * rows * n);
+        let partials = zeros(partials_bytes(n, k, rows) as usize);
+        let arrivals = zeros(4 * arrivals_count(n, k, rows));
+        let op = Gemm {
+            phase: self.phase,
+            x: x.ptr(),
+            norm: self.norm.then_some(InputNorm { squares: squares.ptr(), epsilon: 1e-5 }),
+            weight: self.format.weight(weight.ptr()),
+            bias: if self.bias { bias.ptr() } else { 0 },
+            output: match self.kind {
+                Kind::Bf16 => Output::Bf16,
+                Kind::F32 => Output::F32,
+                Kind::SwiGlu => Output::SwiGlu,
+                Kind::Residual => Output::Residual {
+                    stream: stream.ptr(),
+                    gamma: gamma.ptr(),
+                    squares: next_squares.ptr(),
+                },
+            },
+            out: out.ptr(),
+            partials: partials.ptr(),
+            arrivals: arrivals.ptr(),
+            rows,
+            n,
+            k,
+        };
+        match self.tile {
+            None => gemm(&rig.kernels, &op).unwrap(),
+            Some(tile) => gemm_in_tiles(&rig.kernels, &op, tile as u32).unwrap(),
+        }
+    }
+
+    fn check_traffic(&self, rig: &Rig) {
+        rig.counters();
+        self.launch(rig);
+        let requested = self.requested(rig) as u64;
+        Budget { requested, sectors: requested }.check(rig, &format!("{self:?}"));
+    }
+
+    /// What one launch counts; nothing on a GPU.
+    fn counters(&self, rig: &Rig) -> Option<Counters> {
+        rig.counters();
+        self.launch(rig);
+        let launches = rig.counters()?;
+        let [counters] = launches.try_into().unwrap_or_else(|l: Vec<_>| panic!("{}", l.len()));
+        Some(counters)
+    }
+}
+
+#[test]
+fn decode_asks_for_what_its_head_says() {
+    for rig in rigs() {
+        for (i, format) in formats().enumerate() {
+            for (j, (n, k)) in [(1088, 1024), (64 * 133, 256), (80, 2048)].into_iter().enumerate() {
+                for (l, rows) in [1, 8, 20, 40].into_iter().enumerate() {
+                    let kind = KINDS[(i + j + l) % 4];
+                    let (norm, bias) = ((i + l) % 2 == 0, l % 2 == 0);
+                    Product { format, kind, norm, bias, rows, n, k, ..PLAIN }.check_traffic(&rig);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn prefill_asks_for_what_its_head_says() {
+    let plain = Product { phase: Phase::Prefill, n: 320, k: 512, ..PLAIN };
+    for rig in rigs() {
+        for (i, format) in formats().enumerate() {
+            for (j, tile) in [32, 64, 128].into_iter().enumerate() {
+                for (l, rows) in [20, 160].into_iter().enumerate() {
+                    let kind = KINDS[(i + j + 2 * l) % 4];
+                    let (norm, bias) = ((i + j) % 2 == 0, l == 0);
+                    let tile = Some(tile);
+                    Product { format, kind, norm, bias, rows, tile, ..plain }.check_traffic(&rig);
+                }
+            }
+        }
+    }
+}
+
+/// The copies that leave L2 first are those of the weights: no byte of them is asked for twice.
+#[test]
+fn decode_reads_each_weight_once() {
+    for rig in rigs() {
+        for format in formats() {
+            for (rows, n, k) in [(1, 80, 2048), (8, 1088, 1024), (16, 64 * 133, 256)] {
+                let product = Product { format, rows, n, k, ..PLAIN };
+                let Some(counters) = product.counters(&rig) else { continue };
+                let copies = counters.instructions.iter();
+                let weights = copies.filter(|i| i.site.opcode.contains("cache_hint"));
+                let (bytes, sectors) = weights.fold((0, 0), |(bytes, sectors), i| {
+                    (bytes + i.traffic.bytes, sectors + i.traffic.sectors)
+                });
+                let all = product.weight_bytes() as u64;
+                assert_eq!((bytes, 32 * sectors), (all, all), "{product:?}");
+            }
+        }
+    }
+}
+
+/// PTX instructions of warps for each 32 weights, with 8 rows and K = 4096: of the main loop, which
+/// is what twice the columns cost more, and of the whole kernel.
+fn issue_budget(format: Format) -> (f64, f64) {
+    match format {
+        Format::Bf16 => (1.55, 1.75),
+        Format::Int4 { group: 128, zero_points: false } => (1.75, 2.0),
+        Format::Int4 { group: 128, zero_points: true } => (1.75, 2.05),
+        // What is done once for each group counts twice.
+        Format::Int4 { zero_points: false, .. } => (2.1, 2.45),
+        Format::Int4 { zero_points: true, .. } => (2.3, 2.6),
+    }
+}
+
+#[test]
+fn decode_issues_few_instructions() {
+    for rig in rigs() {
+        if let Some(sim) = &rig.sim {
+            sim.set_checks(false); // large products, whose accesses other tests watch
+        }
+        for format in formats() {
+            // So many tiles that no block shares its tile.
+            let product = Product { format, kind: Kind::SwiGlu, n: 64 * 133, k: 4096, ..PLAIN };
+            let long = Product { k: 8192, ..product };
+            assert_eq!((decode_splits(product.n, 4096), decode_splits(product.n, 8192)), (1, 1));
+            let Some(counters) = product.counters(&rig) else { continue };
+            let whole = counters.warp_instructions as f64;
+            let main = long.counters(&rig).unwrap().warp_instructions as f64 - whole;
+            let each = |count: f64| count / (product.n * product.k / 32) as f64;
+            let (main, whole) = (each(main), each(whole));
+            let budget = issue_budget(format);
+            let target = rig.driver().target();
+            assert!(main <= budget.0, "{format:?} on {target}: {main:.3} in the main loop");
+            assert!(whole <= budget.1, "{format:?} on {target}: {whole:.3} altogether");
+        }
+    }
+}
+
+/// PTX instructions of warps for each `mma` of the main loop, by the width of the tile. Addresses
+/// of `ldmatrix`, which cost an addition each in PTX, are mostly constants in machine code.
+#[test]
+fn prefill_issues_few_instructions() {
+    let per_mma = |counters: &Counters| counters.matrix_macs as f64 / (16 * 8 * 16) as f64;
+    for rig in rigs() {
+        for format in formats() {
+            let budget = if format == Format::Bf16 { [7.0, 4.7, 3.4] } else { [14.5, 8.7, 5.8] };
+            for (tile, budget) in [32, 64, 128].into_iter().zip(budget) {
+                let (phase, tile) = (Phase::Prefill, Some(tile));
+                let product = Product { phase, format, rows: 256, n: 256, tile, ..PLAIN };
+                let Some(short) = product.counters(&rig) else { continue };
+                let long = Product { k: 2 * product.k, ..product }.counters(&rig).unwrap();
+                let more = (long.warp_instructions - short.warp_instructions) as f64;
+                let each = more / (per_mma(&long) - per_mma(&short));
+                assert!(each <= budget, "{format:?} in tiles of {tile:?}: {each:.3}");
+            }
+        }
+    }
+}
