@@ -175,6 +175,14 @@ fn what_cannot_be_planned_is_refused_with_what_could() {
         plan(&["--utilisation", bad], &["--utilisation"]);
     }
     plan(&["--utilisation", "1.01"], &["--utilisation is 1.01"]);
+    let mut narrow: Value = serde_json::from_str(LLAMA_8B).unwrap();
+    narrow["intermediate_size"] = json!(1000);
+    let file = PathBuf::from(&model).join("narrow.json");
+    fs::write(&file, narrow.to_string()).unwrap();
+    for question in [["--weights", "int4"], ["--compare", "--json"]] {
+        let said = ["groups of 128", "1000 columns of down"];
+        refused(&[&["plan", file.to_str().unwrap()], &question[..]].concat(), &said);
+    }
     plan(&["--batch", "0"], &["--batch is 0"]);
     plan(&["--prefill-tokens", "0"], &["--prefill-tokens is 0"]);
     plan(&["--context", "131073"], &["--context is 131073", "131072"]);

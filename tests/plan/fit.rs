@@ -5,11 +5,13 @@ use proptest::prelude::*;
 use ridgepoint::backend::cuda::CudaBackend;
 use ridgepoint::backend::cuda::driver::{DryDriver, Properties};
 use ridgepoint::backend::cuda::module;
+use ridgepoint::backend::cuda::repack::packed_bytes;
 use ridgepoint::error::Result;
 use ridgepoint::model::Limits;
 use ridgepoint::model::budget::{
     self, BATCH_MAX, Fit, Formats, HeadFormat, Int4Group, Load, WeightFormat,
 };
+use ridgepoint::tensor::int4::Int4Shape;
 use std::sync::Arc;
 
 const LLAMA_LAYER: u64 = 4096 * (6144 + 4096 + 28672 + 14336);
@@ -32,7 +34,13 @@ fn int4_is_counted_in_whole_units_of_its_packed_order() {
     ] {
         assert_eq!(format.bytes(64, k), unit, "{format}");
         assert_eq!(format.bytes(6144, 4096), 96 * (4096 / k) * unit, "{format}");
-        assert_eq!(format.bytes(65, k + 1), 4 * unit, "{format}: an edge takes a whole unit");
+        assert_eq!(format.bytes(65, k), 2 * unit, "{format}: an edge takes a whole unit");
+        // And as many as the kernels' own packing makes of them.
+        let WeightFormat::Int4 { group, zero_points } = format else { unreachable!() };
+        for (n, k) in [(6144, 4096), (1000, 640), (64, 128), (28_672, 4096)] {
+            let shape = Int4Shape { n, k, group: group.elements() as usize, zero_points };
+            assert_eq!(format.bytes(n as u64, k as u64), packed_bytes(&shape) as u64, "{shape:?}");
+        }
     }
     assert_eq!(WeightFormat::Bf16.bytes(65, 129), 65 * 129 * 2);
 }

@@ -86,6 +86,7 @@ pub fn run(path: &Path, args: &PlanArgs, out: &mut Output) -> Result<()> {
         None => WeightFormat::Bf16,
     };
     let formats = formats(args, weights)?;
+    formats.check(&config)?;
     let prefill_tokens = args.prefill_tokens;
     let predictor = Predictor { config: &config, formats, gpu: &gpu, prefill_tokens };
     let mut lines = Vec::new();

@@ -41,6 +41,7 @@ pub fn run(plan: &Plan<'_>, out: &mut Output) -> Result<()> {
         int4 => int4,
     };
     let plain = Formats { weights: WeightFormat::Bf16, ..plan.formats };
+    Formats { weights: packed, ..plain }.check(&plan.config)?;
     let comparison =
         Comparison { plan, plain, packed: Formats { weights: packed, ..plan.formats } };
     let batches = std::iter::successors(Some(1), |b| Some(b * 2)).take_while(|b| *b <= BATCH_END);

@@ -151,6 +151,7 @@ impl<'a> Plan<'a> {
         }
         let formats = formats(args, WeightFormat::Bf16)?;
         let config = ModelConfig::find(model)?;
+        formats.check(&config)?;
         let (prompt, output, context) = lengths(args, &config)?;
         let work = Workload { batch: args.batch, prompt, output };
         let backend = dry_backend()?;

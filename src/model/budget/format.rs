@@ -1,10 +1,10 @@
 //! The formats of weights on a device, and their bytes.
 
+use super::{BF16, layer_matrices};
 use crate::error::{Error, Result};
+use crate::model::ModelConfig;
 use std::fmt;
 use std::str::FromStr;
-
-use super::BF16;
 
 /// Rows of a matrix that are packed together.
 const UNIT_ROWS: u64 = 64;
@@ -66,7 +66,7 @@ pub struct Formats {
 
 impl WeightFormat {
     /// Bytes of a matrix `[n, k]`. int4 lies in units of 64 rows and one group, each with its
-    /// scales; an edge that does not fill a unit takes a whole one.
+    /// scales; rows that do not fill a unit take a whole one.
     pub fn bytes(self, n: u64, k: u64) -> u64 {
         match self {
             WeightFormat::Bf16 => n * k * BF16,
@@ -77,6 +77,24 @@ impl WeightFormat {
                 let unit = UNIT_ROWS * group / 2 + for_rows + zeros;
                 n.div_ceil(UNIT_ROWS) * k.div_ceil(group) * unit
             }
+        }
+    }
+}
+
+impl Formats {
+    /// Whether the matrices of a model can have these formats: a row holds whole groups
+    /// only.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] naming the matrix.
+    pub fn check(self, config: &ModelConfig) -> Result<()> {
+        let WeightFormat::Int4 { group, .. } = self.weights else { return Ok(()) };
+        let group = group.elements();
+        match layer_matrices(config).iter().find(|(_, _, k)| !k.is_multiple_of(group)) {
+            None => Ok(()),
+            Some((name, _, k)) => Err(Error::Usage(format!(
+                "int4 in groups of {group}: the {k} columns of {name} are not a multiple of that"
+            ))),
         }
     }
 }
