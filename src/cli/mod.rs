@@ -9,6 +9,7 @@ pub mod kernels;
 #[cfg(feature = "cuda")]
 mod launches;
 mod output;
+mod plan;
 mod prompts;
 mod session;
 
@@ -39,6 +40,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Generate(args) => generate::run(args, &mut out),
         Command::Eval(args) => eval::run(args, &mut out),
         Command::Kernels(args) => show_kernels(args, &mut out),
+        Command::Plan(args) => plan::run(args, &mut out).map(|()| Done::Well),
     };
     match result.and_then(|done| out.finish().map(|()| done)) {
         Ok(Done::Well) => ExitCode::SUCCESS,

@@ -3,4 +3,4 @@
 pub mod checkpoint;
 pub mod safetensors;
 
-pub use checkpoint::Checkpoint;
+pub use checkpoint::{Checkpoint, Source};
