@@ -105,7 +105,8 @@ fn ranges_cross_pages_and_end_with_the_allocation() {
     expect("ld.global.u32 %r2, [%l2+4032];\n", 1, [4, 0], 4);
     // The last sector has only eight bytes.
     expect("ld.global.u64 %l4, [%l1+12288];\n", 1, [1, 0], 1);
-    expect("st.global.u64 [%l1+12288], 7;\n", 1, [0, 1], 1);
+    let one_lane = ".reg .pred %p1;\nsetp.eq.u32 %p1, %r1, 0;\n";
+    expect(&format!("{one_lane}@%p1 st.global.u64 [%l1+12288], 7;\n"), 1, [0, 1], 1);
 }
 
 #[test]
