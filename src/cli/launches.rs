@@ -41,20 +41,13 @@ struct Line {
 /// Prints the plan.
 pub fn run(model: &Path, args: &KernelsArgs, out: &mut Output) -> Result<()> {
     let gpu = Gpu::parse(&args.gpu)?;
-    let config = read_config(model)?;
+    let config = ModelConfig::find(model)?;
     let load = step_load(args, &config)?;
     let lines = lines(&config, load, &gpu)?;
     if args.json {
         return lines.iter().try_for_each(|line| out.json(line));
     }
     print_table(&lines, &gpu, out)
-}
-
-fn read_config(model: &Path) -> Result<ModelConfig> {
-    match model.is_file() {
-        true => ModelConfig::parse(&crate::load::checkpoint::read_json_text(model)?, model),
-        false => ModelConfig::load(model),
-    }
 }
 
 fn step_load(args: &KernelsArgs, config: &ModelConfig) -> Result<StepLoad> {

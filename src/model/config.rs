@@ -108,6 +108,17 @@ impl ModelConfig {
         Ok(config)
     }
 
+    /// Reads a model directory as [`ModelConfig::load`] does, or a `config.json` by itself.
+    ///
+    /// # Errors
+    /// As [`ModelConfig::load`].
+    pub fn find(path: &Path) -> Result<ModelConfig> {
+        match path.is_file() {
+            true => ModelConfig::parse(&read_json_text(path)?, path),
+            false => ModelConfig::load(path),
+        }
+    }
+
     /// Parses the text of a `config.json`; `path` is for messages.
     ///
     /// # Errors
