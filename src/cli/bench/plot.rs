@@ -58,17 +58,18 @@ fn panel_of<'a>(
     let all = || lines.iter().flat_map(|line| &line.2);
     let most = |of: fn(&(f64, f64)) -> f64| all().map(of).fold(f64::MIN_POSITIVE, f64::max) * 1.05;
     let mut chart = ChartBuilder::on(panel)
-        .caption(format!("{name} against load"), (FONT, 20))
+        .caption(format!("{name} against load"), (FONT, 24))
         .margin(12)
         .x_label_area_size(44)
         .y_label_area_size(70)
         .build_cartesian_2d(0.0..most(|p| p.0), 0.0..most(|p| p.1))?;
     chart
         .configure_mesh()
+        .max_light_lines(1)
         .x_desc("requests a second")
         .y_desc("milliseconds")
-        .label_style((FONT, 14))
-        .axis_desc_style((FONT, 15))
+        .label_style((FONT, 17))
+        .axis_desc_style((FONT, 18))
         .draw()?;
     for (label, colour, points) in lines {
         let colour = *colour;
@@ -90,6 +91,6 @@ fn panel_of<'a>(
         .position(SeriesLabelPosition::UpperLeft)
         .background_style(WHITE)
         .border_style(RGBColor(160, 160, 160))
-        .label_font((FONT, 14))
+        .label_font((FONT, 17))
         .draw()
 }
