@@ -94,7 +94,7 @@ fn values(n: usize) -> Vec<f32> {
 }
 
 fn bf16_matrix(backend: &CpuBackend, n: usize, k: usize) -> ridgepoint::error::Result<Matrix> {
-    backend.matrix(vec![bf16_tensor(n, k)])
+    backend.matrix(vec![bf16_tensor(n, k).into()])
 }
 
 fn bf16_tensor(n: usize, k: usize) -> HostTensor {
@@ -152,7 +152,7 @@ fn gemm_many(
     (m, n, k): (usize, usize, usize),
 ) -> Result {
     let half = || bf16_tensor(n / 2, k);
-    let weight = backend.gated(half(), half())?;
+    let weight = backend.gated(half().into(), half().into())?;
     let x = tensor(&backend, m, k)?;
     let mut out = backend.tensor(m, n / 2, Role::Plain)?;
     bench.run(name, Floor::Macs(m * n * k), || {
@@ -237,7 +237,8 @@ fn small_model(bench: &mut Bench) -> Result {
     let (width, inner, vocab, layers, context) = (256, 640, 2_048, 4, 128);
     let qkv_weight = bf16_matrix(&backend, heads.qkv_width(), width)?;
     let out_weight = bf16_matrix(&backend, width, width)?;
-    let gate_up = backend.gated(bf16_tensor(inner, width), bf16_tensor(inner, width))?;
+    let gate_up =
+        backend.gated(bf16_tensor(inner, width).into(), bf16_tensor(inner, width).into())?;
     let down = bf16_matrix(&backend, width, inner)?;
     let head = bf16_matrix(&backend, vocab, width)?;
     let norm = backend.vector(&[HostTensor::from_f32("w", vec![width], &values(width))])?;

@@ -1,6 +1,9 @@
 //! Tensors as a checkpoint stores them: bytes that somebody else owns, with a dtype and a shape.
 
 pub mod int4;
+mod matrix;
+
+pub use matrix::{HostMatrix, Int8Tensor};
 
 use std::fmt;
 use std::ops::Range;

@@ -1,6 +1,6 @@
 //! What the budget counts against what the backend asks for, and against arithmetic by hand.
 
-use super::common::root;
+use super::common::{llama_8b, root};
 use ridgepoint::backend::Phase;
 use ridgepoint::backend::cuda::CudaBackend;
 use ridgepoint::backend::cuda::driver::{DryDriver, Properties};
@@ -9,18 +9,7 @@ use ridgepoint::model::Decoder;
 use ridgepoint::model::budget::{self, StepLoad};
 use ridgepoint::model::gpu::Gpu;
 use ridgepoint::model::{Limits, ModelConfig};
-use std::path::Path;
 use std::sync::Arc;
-
-/// Llama-3.1-8B.
-fn llama_8b() -> ModelConfig {
-    let text = r#"{"architectures": ["LlamaForCausalLM"], "hidden_size": 4096,
-        "intermediate_size": 14336, "num_attention_heads": 32, "num_key_value_heads": 8,
-        "num_hidden_layers": 32, "vocab_size": 128256, "rms_norm_eps": 1e-5,
-        "rope_theta": 500000.0, "max_position_embeddings": 131072, "hidden_act": "silu",
-        "tie_word_embeddings": false, "torch_dtype": "bfloat16"}"#;
-    ModelConfig::parse(text, Path::new("config.json")).unwrap()
-}
 
 #[test]
 fn an_8b_model_weighs_what_its_parameters_do() {

@@ -1,6 +1,7 @@
 //! What several test modules share: where files are, and how to run the binary.
 
-use std::path::PathBuf;
+use ridgepoint::model::ModelConfig;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 /// The project's root. A bundle on another machine names its own by `RIDGEPOINT_ROOT`.
@@ -37,4 +38,16 @@ pub fn stdout(output: &Output) -> String {
 /// Standard error as text.
 pub fn stderr(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).expect("stderr is UTF-8")
+}
+
+/// `config.json` of Llama-3.1-8B, but for its rotary scaling, which changes no size.
+pub const LLAMA_8B: &str = r#"{"architectures": ["LlamaForCausalLM"], "hidden_size": 4096,
+    "intermediate_size": 14336, "num_attention_heads": 32, "num_key_value_heads": 8,
+    "num_hidden_layers": 32, "vocab_size": 128256, "rms_norm_eps": 1e-5,
+    "rope_theta": 500000.0, "max_position_embeddings": 131072, "hidden_act": "silu",
+    "tie_word_embeddings": false, "torch_dtype": "bfloat16"}"#;
+
+/// Llama-3.1-8B.
+pub fn llama_8b() -> ModelConfig {
+    ModelConfig::parse(LLAMA_8B, Path::new("config.json")).expect("a sound configuration")
 }

@@ -16,6 +16,7 @@ mod kernels;
 mod kv;
 mod ops;
 mod params;
+mod plan;
 mod reference;
 mod repack;
 mod sample;

@@ -11,7 +11,8 @@ fn matrix(shape: &Int4Shape, seed: u64) -> Int4Matrix {
     let groups = shape.n * shape.groups();
     Int4Matrix {
         quants: (0..shape.n * shape.k).map(|i| (mix(i) % 16) as u8).collect(),
-        scales: (0..groups).map(|i| bf16::from_bits(mix(i + 7) as u16)).collect(),
+        scales: (0..groups).map(|i| bf16::from_bits(mix(i + 7) as u16).to_f32()).collect(),
+        order: None,
         zero_points: shape
             .zero_points
             .then(|| (0..groups).map(|i| (mix(i + 9) % 128) as u8).collect()),
@@ -103,7 +104,7 @@ fn every_lane_finds_its_scales_and_offsets() {
         let (scale, offset) = (bf16::from_le_bytes(pairs[at]), bf16::from_le_bytes(pairs[64 + at]));
         if row < shape.n {
             let zero_point = matrix.zero_points.as_ref().unwrap()[row];
-            assert_eq!(scale.to_bits(), matrix.scales[row].to_bits());
+            assert_eq!(scale.to_f32().to_bits(), matrix.scales[row].to_bits());
             assert_eq!(offset.to_f32(), -128.0 - f32::from(zero_point));
         } else {
             assert_eq!((scale.to_bits(), offset.to_bits()), (0, 0), "row {row} fills up the unit");

@@ -23,7 +23,7 @@ pub use batch::{Batch, DECODE_ROWS_MAX, Phase, Span};
 
 use crate::error::Result;
 use crate::request::TokenId;
-use crate::tensor::{Dtype, HostTensor};
+use crate::tensor::{Dtype, HostMatrix, HostTensor};
 
 /// Head counts of attention. Query head `h` reads key/value head `h / (query_heads / kv_heads)`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -160,19 +160,19 @@ pub trait Backend {
         matrices: &[(usize, usize)],
     ) -> Result<u64>;
 
-    /// Prepares a weight. `parts` are matrices `[n_i, k]` of one dtype that are stacked along n; on
-    /// the CPU they stay where they are (a mapped file) and are not copied.
+    /// Prepares a weight. `parts` are matrices `[n_i, k]` of one format that are stacked along n;
+    /// on the CPU those that are not quantised stay where they are (a mapped file).
     ///
     /// # Errors
     /// [`crate::error::Error::Device`] if the device has no memory left,
     /// [`crate::error::Error::NoKernel`] if it cannot compute with such a matrix.
-    fn matrix(&self, parts: Vec<HostTensor>) -> Result<Self::Matrix>;
+    fn matrix(&self, parts: Vec<HostMatrix>) -> Result<Self::Matrix>;
 
-    /// Prepares gate and up, `[n, k]` each and of one dtype, for [`Epilogue::SwiGlu`].
+    /// Prepares gate and up, `[n, k]` each and of one format, for [`Epilogue::SwiGlu`].
     ///
     /// # Errors
     /// As [`Backend::matrix`].
-    fn gated(&self, gate: HostTensor, up: HostTensor) -> Result<Self::Matrix>;
+    fn gated(&self, gate: HostMatrix, up: HostMatrix) -> Result<Self::Matrix>;
 
     /// Prepares a vector: `parts` `[n_i]` one after the other, converted to f32.
     ///

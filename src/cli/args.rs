@@ -31,6 +31,8 @@ pub enum Command {
     Bench(Box<BenchArgs>),
     /// List the GPU kernels in this binary with their registers, memory and code size
     Kernels(KernelsArgs),
+    /// Tell from config.json alone what fits on a GPU, how fast it can be, and what it costs
+    Plan(Box<PlanArgs>),
 }
 
 /// Where a model runs.
@@ -262,4 +264,94 @@ pub struct KernelsArgs {
     /// Tokens of each sequence that are in the cache before the step
     #[arg(long, value_name = "N", default_value_t = 0, requires = "plan")]
     pub tokens: usize,
+}
+
+/// `ridgepoint plan`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+        ridgepoint plan ./Llama-3.1-8B --gpu h200 --batch 32 --prompt 2000 --output 500\n  \
+        ridgepoint plan ./Llama-3.1-8B --gpu h100 --batch 64 --price-per-hour 2.5 \
+        --utilisation 0.4\n  \
+        ridgepoint plan ./Llama-3.1-8B --gpu 4090 --weights int4 --fit context\n  \
+        ridgepoint plan ./Llama-3.1-8B --gpu h100 --compare\n  \
+        ridgepoint plan --audit result.json\n\n\
+        A floor is what a GPU of these data could do at best. What is expected is the floor over \
+        shares that the output names: estimates, until measured ones are given in a file of \
+        ceilings: {\"name\", \"memory_gb\", \"tb_per_s\", \"tflops\", and if known \
+        \"decode_share\", \"prefill_share\", \"launch_us\"}.")]
+pub struct PlanArgs {
+    /// A model directory or a config.json; weights are not read
+    #[arg(value_name = "MODEL", required_unless_present = "audit")]
+    pub model: Option<PathBuf>,
+    /// A GPU such as h100, h200, a100, l40s, 4090, or a file of ceilings [default: h200, or the
+    /// device of --audit]
+    #[arg(long, value_name = "GPU|FILE.json")]
+    pub gpu: Option<String>,
+    /// The format of the layers' weights: bf16, int4, or int4:group=64,zero-point [default: bf16]
+    #[arg(long, value_name = "FORMAT")]
+    pub weights: Option<String>,
+    /// The format of the output head
+    #[arg(long, value_enum, default_value = "bf16")]
+    pub head: HeadArg,
+    /// Sequences that run at a time
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub batch: usize,
+    /// Tokens of each sequence, prompt and output together [default: --prompt and --output
+    /// together, or 4096, at most the model's]
+    #[arg(long, value_name = "N")]
+    pub context: Option<usize>,
+    /// Tokens of each prompt [default: what --output leaves of the context]
+    #[arg(long, value_name = "N")]
+    pub prompt: Option<usize>,
+    /// Tokens of each output [default: 256, at most half of the context]
+    #[arg(long, value_name = "N")]
+    pub output: Option<usize>,
+    /// Prompt tokens of a step
+    #[arg(long, value_name = "N", default_value_t = 512)]
+    pub prefill_tokens: usize,
+    /// Dollars an hour of the GPU: prints what a million tokens cost
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    pub price_per_hour: Option<f64>,
+    /// The share of the time in which the GPU has this load
+    #[arg(long, value_name = "X", default_value_t = 1.0, allow_negative_numbers = true)]
+    pub utilisation: f64,
+    /// Print one JSON object for each result
+    #[arg(long)]
+    pub json: bool,
+    /// What is asked for, if not the plan.
+    #[command(flatten)]
+    pub question: PlanQuestion,
+}
+
+/// Other questions than the plan of a load; one at most.
+#[derive(Debug, Args)]
+#[group(multiple = false)]
+pub struct PlanQuestion {
+    /// Print only the largest context for the batch, or the largest batch for the context
+    #[arg(long, value_enum)]
+    pub fit: Option<FitArg>,
+    /// Print bf16 beside int4 for batches of 1 to 256
+    #[arg(long)]
+    pub compare: bool,
+    /// Print what was predicted beside what `ridgepoint bench` measured
+    #[arg(long, value_name = "RESULT.json")]
+    pub audit: Option<PathBuf>,
+}
+
+/// Formats of an output head.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum HeadArg {
+    /// 16 bits
+    Bf16,
+    /// 8 bits, a scale for each row
+    Int8,
+}
+
+/// What is to be as large as memory allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum FitArg {
+    /// Tokens of each sequence
+    Context,
+    /// Sequences at a time
+    Batch,
 }

@@ -10,6 +10,7 @@ pub mod kernels;
 #[cfg(feature = "cuda")]
 mod launches;
 mod output;
+mod plan;
 mod prompts;
 mod session;
 
@@ -41,6 +42,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Eval(args) => eval::run(args, &mut out),
         Command::Bench(args) => bench::run(args, &mut out),
         Command::Kernels(args) => show_kernels(args, &mut out),
+        Command::Plan(args) => plan::run(args, &mut out).map(|()| Done::Well),
     };
     match result.and_then(|done| out.finish().map(|()| done)) {
         Ok(Done::Well) => ExitCode::SUCCESS,

@@ -4,7 +4,7 @@
 use crate::error::{Error, Result};
 use crate::load::made_up;
 use crate::load::safetensors::SafetensorsFile;
-use crate::tensor::{Dtype, HostTensor};
+use crate::tensor::{Dtype, HostMatrix, HostTensor};
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
@@ -39,6 +39,46 @@ enum Content {
 #[derive(Deserialize)]
 struct Index {
     weight_map: BTreeMap<String, String>,
+}
+
+/// Where the weights of a model come from: names are those of the architecture, whatever a file
+/// calls the parts of a quantised matrix.
+pub trait Source {
+    /// The directory, for messages.
+    fn dir(&self) -> &Path;
+
+    /// The names of all weights, in no order.
+    fn names(&self) -> Vec<String>;
+
+    /// The vector `name` of `len` elements.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if it is missing or misshapen, [`Error::Unsupported`] for its dtype.
+    fn vector(&self, name: &str, len: usize) -> Result<HostTensor>;
+
+    /// The matrix `name`, `[n, k]`.
+    ///
+    /// # Errors
+    /// As [`Source::vector`].
+    fn matrix(&self, name: &str, shape: [usize; 2]) -> Result<HostMatrix>;
+}
+
+impl Source for Checkpoint {
+    fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.file_of.keys().cloned().collect()
+    }
+
+    fn vector(&self, name: &str, len: usize) -> Result<HostTensor> {
+        self.tensor(name, &[len])
+    }
+
+    fn matrix(&self, name: &str, shape: [usize; 2]) -> Result<HostMatrix> {
+        self.tensor(name, &shape).map(HostMatrix::Plain)
+    }
 }
 
 impl Checkpoint {
@@ -124,16 +164,6 @@ impl Checkpoint {
             file_of.insert(tensor.clone(), number);
         }
         Ok(Checkpoint { dir: dir.to_path_buf(), files, file_of, without_files: None })
-    }
-
-    /// The directory.
-    pub fn dir(&self) -> &Path {
-        &self.dir
-    }
-
-    /// The names of all tensors, in no order.
-    pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.file_of.keys().map(String::as_str)
     }
 
     /// Whether there is a tensor `name`.

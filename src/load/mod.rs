@@ -4,4 +4,4 @@ pub mod checkpoint;
 mod made_up;
 pub mod safetensors;
 
-pub use checkpoint::Checkpoint;
+pub use checkpoint::{Checkpoint, Source};

@@ -2,7 +2,7 @@
 
 use crate::backend::{Backend, Batch, Epilogue, KvShape, Norm, Phase, QkNorm, Role, StepShape};
 use crate::error::Result;
-use crate::load::Checkpoint;
+use crate::load::Source;
 use crate::model::config::ModelConfig;
 use crate::model::weights::Weights;
 
@@ -73,7 +73,7 @@ impl<B: Backend> Workspace<B> {
 }
 
 impl<B: Backend> Decoder<B> {
-    /// Puts the weights of `checkpoint` on the device.
+    /// Puts the weights of `source` on the device.
     ///
     /// # Errors
     /// A tensor that does not fit the configuration, or [`crate::error::Error::Device`].
@@ -83,13 +83,13 @@ impl<B: Backend> Decoder<B> {
     pub fn load(
         backend: B,
         config: ModelConfig,
-        checkpoint: &Checkpoint,
+        source: &dyn Source,
         limits: Limits,
     ) -> Result<Decoder<B>> {
         let Limits { rows, logit_rows, sequences, context } = limits;
         assert!(rows > 0 && logit_rows > 0 && sequences > 0 && context > 0, "{limits:?}");
         assert!(context <= config.context, "context {context} of {}", config.context);
-        let weights = Weights::load(&backend, &config, checkpoint)?;
+        let weights = Weights::load(&backend, &config, source)?;
         let rope = backend.rope_table(&config.rope.inv_freq(config.heads.dim), context)?;
         let shape = StepShape { rows, logit_rows, sequences, context, heads: config.heads };
         let step = backend.step(shape)?;

@@ -5,6 +5,7 @@ pub mod config;
 pub mod decoder;
 mod fields;
 pub mod gpu;
+pub mod predict;
 pub mod rope;
 mod weights;
 

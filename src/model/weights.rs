@@ -2,9 +2,9 @@
 
 use crate::backend::Backend;
 use crate::error::{Error, Result};
-use crate::load::Checkpoint;
+use crate::load::Source;
 use crate::model::config::ModelConfig;
-use crate::tensor::HostTensor;
+use crate::tensor::{HostMatrix, HostTensor};
 
 /// The weights of one layer, on the device.
 pub struct Layer<B: Backend> {
@@ -44,17 +44,17 @@ impl<B: Backend> Weights<B> {
     /// # Errors
     /// [`Error::Invalid`] or [`Error::Unsupported`] for a tensor that is missing, misshapen, of the
     /// wrong dtype, or that the architecture does not know; [`Error::Device`] without memory.
-    pub fn load(backend: &B, config: &ModelConfig, checkpoint: &Checkpoint) -> Result<Weights<B>> {
-        refuse_strangers(config, checkpoint)?;
+    pub fn load(backend: &B, config: &ModelConfig, source: &dyn Source) -> Result<Weights<B>> {
+        refuse_strangers(config, source)?;
         let (vocab, hidden) = (config.vocab_size, config.hidden_size);
-        let matrix = |name: &str| backend.matrix(vec![checkpoint.tensor(name, &[vocab, hidden])?]);
+        let matrix = |name: &str| backend.matrix(vec![source.matrix(name, [vocab, hidden])?]);
         let layers = 0..config.layers;
         Ok(Weights {
             embedding: matrix("model.embed_tokens.weight")?,
             layers: layers
-                .map(|layer| LayerLoader { backend, config, checkpoint, layer }.load())
+                .map(|layer| LayerLoader { backend, config, source, layer }.load())
                 .collect::<Result<_>>()?,
-            norm: backend.vector(&[checkpoint.tensor("model.norm.weight", &[hidden])?])?,
+            norm: backend.vector(&[source.vector("model.norm.weight", hidden)?])?,
             head: match config.tied {
                 true => None,
                 false => Some(matrix("lm_head.weight")?),
@@ -66,7 +66,7 @@ impl<B: Backend> Weights<B> {
 struct LayerLoader<'a, B: Backend> {
     backend: &'a B,
     config: &'a ModelConfig,
-    checkpoint: &'a Checkpoint,
+    source: &'a dyn Source,
     layer: usize,
 }
 
@@ -83,7 +83,7 @@ impl<B: Backend> LayerLoader<'_, B> {
             qkv: self.matrix(&qkv.map(|(part, n)| (name(part), n)), hidden)?,
             qkv_bias: match self.config.qkv_bias {
                 true => {
-                    let parts = qkv.map(|(part, n)| self.tensor(&bias(part), &[n]));
+                    let parts = qkv.map(|(part, n)| self.parameters(&bias(part), n));
                     let parts = parts.into_iter().collect::<Result<Vec<_>>>()?;
                     Some(self.backend.vector(&parts)?)
                 }
@@ -103,15 +103,15 @@ impl<B: Backend> LayerLoader<'_, B> {
         })
     }
 
-    fn tensor(&self, name: &str, shape: &[usize]) -> Result<HostTensor> {
-        self.checkpoint.tensor(&format!("model.layers.{}.{name}", self.layer), shape)
+    fn parameters(&self, name: &str, len: usize) -> Result<HostTensor> {
+        self.source.vector(&format!("model.layers.{}.{name}", self.layer), len)
     }
 
     fn vector(&self, name: &str, len: usize) -> Result<B::Vector> {
-        self.backend.vector(&[self.tensor(name, &[len])?])
+        self.backend.vector(&[self.parameters(name, len)?])
     }
 
-    /// Stacks tensors `[n, k]`, which must be of one dtype.
+    /// Stacks matrices `[n, k]`, which must be of one format.
     fn matrix(&self, parts: &[(String, usize)], k: usize) -> Result<B::Matrix> {
         self.backend.matrix(self.parts(parts, k)?)
     }
@@ -123,18 +123,20 @@ impl<B: Backend> LayerLoader<'_, B> {
         self.backend.gated(part(), part())
     }
 
-    fn parts(&self, parts: &[(String, usize)], k: usize) -> Result<Vec<HostTensor>> {
+    fn parts(&self, parts: &[(String, usize)], k: usize) -> Result<Vec<HostMatrix>> {
         let parts = parts
             .iter()
-            .map(|(name, n)| self.tensor(name, &[*n, k]))
-            .collect::<Result<Vec<HostTensor>>>()?;
+            .map(|(name, n)| {
+                self.source.matrix(&format!("model.layers.{}.{name}", self.layer), [*n, k])
+            })
+            .collect::<Result<Vec<HostMatrix>>>()?;
         let first = &parts[0];
-        if let Some(other) = parts.iter().find(|part| part.dtype != first.dtype) {
+        if let Some(other) = parts.iter().find(|part| part.format() != first.format()) {
             return Err(Error::invalid(
-                self.checkpoint.dir(),
-                format!("tensor {}", other.name),
-                format!("dtype {}", other.dtype),
-                format!("{}, as {} has", first.dtype, first.name),
+                self.source.dir(),
+                format!("tensor {}", other.name()),
+                format!("dtype {}", other.format()),
+                format!("{}, as {} has", first.format(), first.name()),
             ));
         }
         Ok(parts)
@@ -143,13 +145,14 @@ impl<B: Backend> LayerLoader<'_, B> {
 
 /// Refuses weights that the architecture would leave out of the computation: a bias or a norm that
 /// is there and not used means another model than config.json says.
-fn refuse_strangers(config: &ModelConfig, checkpoint: &Checkpoint) -> Result<()> {
-    let mut strangers: Vec<&str> = checkpoint.names().filter(|name| !known(config, name)).collect();
+fn refuse_strangers(config: &ModelConfig, source: &dyn Source) -> Result<()> {
+    let mut strangers = source.names();
+    strangers.retain(|name| !known(config, name));
     strangers.sort_unstable();
     match strangers.first() {
         None => Ok(()),
         Some(name) => Err(Error::Unsupported {
-            path: checkpoint.dir().to_path_buf(),
+            path: source.dir().to_path_buf(),
             what: format!("tensor {name}, one of {} that config.json leaves out,", strangers.len()),
             supported: format!("the tensors of {} as config.json sets it", config.architecture),
         }),

@@ -1,8 +1,6 @@
 //! Matrices quantised to 4 bits in groups of a row, as checkpoints mean them, in no particular
 //! format: what a loader makes of its files and a device puts into an order of its own.
 
-use half::bf16;
-
 /// Shape and groups of a quantised matrix `[n, k]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Int4Shape {
@@ -22,10 +20,13 @@ pub struct Int4Shape {
 pub struct Int4Matrix {
     /// From 0 to 15, `[n, k]`.
     pub quants: Vec<u8>,
-    /// `[n, k / group]`.
-    pub scales: Vec<bf16>,
+    /// `[n, k / group]`, finite. Exact for every stored format; a GPU keeps them in bf16.
+    pub scales: Vec<f32>,
     /// From 0 to 127, `[n, k / group]`; `None` is 8 everywhere.
     pub zero_points: Option<Vec<u8>>,
+    /// Which column of the input each column belongs to, a permutation of `0..k`; `None` is its
+    /// own. Quantisers that sort columns by their weight in the loss leave them so (act-order).
+    pub order: Option<Vec<u32>>,
 }
 
 /// A quantised matrix of a checkpoint.
@@ -45,7 +46,7 @@ pub struct Int4Row<'a> {
     /// From 0 to 15, `[k]`.
     pub quants: &'a [u8],
     /// `[k / group]`.
-    pub scales: &'a [bf16],
+    pub scales: &'a [f32],
     /// From 0 to 127, `[k / group]`; `None` is 8 everywhere.
     pub zero_points: Option<&'a [u8]>,
 }

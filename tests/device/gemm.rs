@@ -127,13 +127,17 @@ impl Case {
         };
         let matrix = Int4Matrix {
             quants: nibbles(n * k, 4),
-            scales: samples(n * k / group, 5).iter().map(|s| *s * bf16::from_f32(0.25)).collect(),
+            scales: samples(n * k / group, 5)
+                .iter()
+                .map(|s| (*s * bf16::from_f32(0.25)).to_f32())
+                .collect(),
+            order: None,
             zero_points: zero_points.then(|| nibbles(n * k / group, 6)),
         };
         let zero_point = |at| matrix.zero_points.as_ref().map_or(8, |z| z[at]);
         let wide = |(i, q): (usize, &u8)| {
             let at = i / group;
-            matrix.scales[at].to_f64() * (f64::from(*q) - f64::from(zero_point(at)))
+            f64::from(matrix.scales[at]) * (f64::from(*q) - f64::from(zero_point(at)))
         };
         let wide = matrix.quants.iter().enumerate().map(wide).collect();
         (pack(&Int4Shape { n, k, group, zero_points }, &matrix), wide)

@@ -20,7 +20,8 @@ fn tensor(salt: u8, shape: Int4Shape) -> Int4Tensor {
         shape,
         matrix: Int4Matrix {
             quants: (0..shape.n * shape.k).map(|i| (mix(i) >> 60) as u8).collect(),
-            scales: (0..groups).map(|i| bf16::from_bits((mix(i) >> 49) as u16)).collect(),
+            scales: (0..groups).map(|i| bf16::from_bits((mix(i) >> 49) as u16).to_f32()).collect(),
+            order: None,
             zero_points: shape.zero_points.then_some(zero_points),
         },
     }

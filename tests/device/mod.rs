@@ -10,6 +10,7 @@ mod attention_prefill;
 mod batches;
 mod driver;
 mod embed;
+mod engine;
 mod gather;
 mod gemm;
 mod gemm_decode;

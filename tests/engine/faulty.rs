@@ -6,7 +6,7 @@ use ridgepoint::backend::{
 };
 use ridgepoint::error::{Error, Result};
 use ridgepoint::request::TokenId;
-use ridgepoint::tensor::{Dtype, HostTensor};
+use ridgepoint::tensor::{Dtype, HostMatrix, HostTensor};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -104,11 +104,11 @@ impl Backend for Faulty {
         self.inner.scratch_bytes(shape, vocab, m)
     }
 
-    fn matrix(&self, parts: Vec<HostTensor>) -> Result<Self::Matrix> {
+    fn matrix(&self, parts: Vec<HostMatrix>) -> Result<Self::Matrix> {
         self.inner.matrix(parts)
     }
 
-    fn gated(&self, gate: HostTensor, up: HostTensor) -> Result<Self::Matrix> {
+    fn gated(&self, gate: HostMatrix, up: HostMatrix) -> Result<Self::Matrix> {
         self.inner.gated(gate, up)
     }
 

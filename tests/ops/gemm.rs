@@ -4,7 +4,7 @@ use super::{DTYPES, NormOut, Rng, assert_close, backends, bits, on_all, poisoned
 use proptest::prelude::*;
 use ridgepoint::backend::cpu::CpuBackend;
 use ridgepoint::backend::{Backend, Epilogue, Phase};
-use ridgepoint::tensor::{Dtype, HostTensor};
+use ridgepoint::tensor::{Dtype, HostMatrix, HostTensor};
 
 /// What a case multiplies: x `[m, k]`, W `[n, k]` in two parts, and an operand of the epilogue.
 struct Case {
@@ -39,9 +39,9 @@ impl Case {
         let weight = match kind {
             "swiglu" => {
                 let [gate, up] = self.halves.clone();
-                backend.gated(gate, up).unwrap()
+                backend.gated(gate.into(), up.into()).unwrap()
             }
-            _ => backend.matrix(self.parts.clone()).unwrap(),
+            _ => backend.matrix(HostMatrix::plain(self.parts.clone())).unwrap(),
         };
         let mut normed = NormOut::new(backend, self.m, width_of(self, kind));
         let bias = HostTensor::from_f32("bias", vec![self.n], &self.bias);
@@ -169,7 +169,7 @@ fn the_phases_and_large_parallel_products_have_the_same_bits() {
     let (n, k) = (1500, 1024);
     let case = Case::new(3, Dtype::Bf16, 20, n, k);
     for backend in backends().into_iter().skip(1) {
-        let weight = backend.matrix(case.parts.clone()).unwrap();
+        let weight = backend.matrix(HostMatrix::plain(case.parts.clone())).unwrap();
         let mut all = Vec::new();
         for phase in [Phase::Prefill, Phase::Decode] {
             let x = tensor(&backend, k, &case.x);
@@ -195,7 +195,7 @@ fn silu_is_within_a_few_ulp() {
         let x: Vec<f32> = inputs.iter().flat_map(|&v| [v, 1.0]).collect();
         let x = tensor(backend, 2, &x);
         let row = |values: &[f32]| HostTensor::from_f32("w", vec![1, 2], values);
-        let weight = backend.gated(row(&[1.0, 0.0]), row(&[0.0, 1.0])).unwrap();
+        let weight = backend.gated(row(&[1.0, 0.0]).into(), row(&[0.0, 1.0]).into()).unwrap();
         let mut out = poisoned(backend, inputs.len(), 1);
         backend.gemm(Phase::Prefill, &x, &weight, Epilogue::SwiGlu, &mut out).unwrap();
         backend.download(&out).unwrap()
@@ -212,7 +212,7 @@ fn the_norm_after_a_residual_is_that_of_the_new_rows() {
     let case = Case::new(11, Dtype::Bf16, 5, 34, 40);
     let norms = |backend: &CpuBackend, fused: bool| {
         let x = tensor(backend, case.k, &case.x);
-        let weight = backend.matrix(case.parts.clone()).unwrap();
+        let weight = backend.matrix(HostMatrix::plain(case.parts.clone())).unwrap();
         let mut out = tensor(backend, case.n, &case.old);
         let mut normed = NormOut::new(backend, case.m, case.n);
         let epilogue = Epilogue::Residual(normed.norm());
@@ -243,7 +243,7 @@ proptest! {
 #[should_panic(expected = "x [1, 3], W [2, 4]")]
 fn panics_where_k_disagrees() {
     let backend = CpuBackend::new();
-    let weight = backend.matrix(vec![stored(Dtype::F32, &[2, 4], &[0.0; 8]).0]).unwrap();
+    let weight = backend.matrix(vec![stored(Dtype::F32, &[2, 4], &[0.0; 8]).0.into()]).unwrap();
     let x = tensor(&backend, 3, &[0.0; 3]);
     let mut out = poisoned(&backend, 1, 2);
     let _ = backend.gemm(Phase::Decode, &x, &weight, Epilogue::Store, &mut out);
@@ -253,7 +253,7 @@ fn panics_where_k_disagrees() {
 #[should_panic(expected = "3 rows in a tensor of at most 2")]
 fn panics_where_the_rows_do_not_fit() {
     let backend = CpuBackend::new();
-    let weight = backend.matrix(vec![stored(Dtype::F32, &[2, 4], &[0.0; 8]).0]).unwrap();
+    let weight = backend.matrix(vec![stored(Dtype::F32, &[2, 4], &[0.0; 8]).0.into()]).unwrap();
     let x = tensor(&backend, 4, &[0.0; 12]);
     let mut out = poisoned(&backend, 2, 2);
     let _ = backend.gemm(Phase::Decode, &x, &weight, Epilogue::Store, &mut out);
@@ -264,5 +264,5 @@ fn panics_where_the_rows_do_not_fit() {
 fn panics_where_parts_disagree() {
     let backend = CpuBackend::new();
     let parts = [Dtype::F32, Dtype::F16].map(|dtype| stored(dtype, &[1, 4], &[0.0; 4]).0);
-    let _ = backend.matrix(parts.to_vec());
+    let _ = backend.matrix(HostMatrix::plain(parts.to_vec()));
 }

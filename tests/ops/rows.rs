@@ -8,7 +8,7 @@ use ridgepoint::backend::{Backend, Batch, Heads, KvShape, Norm, PageId, Phase};
 use ridgepoint::error::Error;
 use ridgepoint::request::{SamplingParams, TokenId};
 use ridgepoint::sample::SampleRow;
-use ridgepoint::tensor::{Dtype, HostTensor};
+use ridgepoint::tensor::{Dtype, HostMatrix, HostTensor};
 
 #[test]
 fn embed_gives_the_rows_of_the_table() {
@@ -22,7 +22,8 @@ fn embed_gives_the_rows_of_the_table() {
             rounded.extend(rest);
             let tokens: Vec<TokenId> = [36, 0, 9, 10, 10, 36].map(TokenId).to_vec();
             let found = on_all(|backend| {
-                let table = backend.matrix(vec![first.clone(), second.clone()]).unwrap();
+                let table =
+                    backend.matrix(HostMatrix::plain([first.clone(), second.clone()])).unwrap();
                 let mut out = poisoned(backend, tokens.len(), width);
                 let mut normed = NormOut::new(backend, tokens.len(), width);
                 let batch = tokens_only(&tokens);
@@ -41,7 +42,7 @@ fn embed_gives_the_rows_of_the_table() {
 #[should_panic(expected = "token 4 of 4")]
 fn embed_panics_past_the_vocabulary() {
     let backend = CpuBackend::new();
-    let table = backend.matrix(vec![stored(Dtype::F32, &[4, 2], &[0.0; 8]).0]).unwrap();
+    let table = backend.matrix(vec![stored(Dtype::F32, &[4, 2], &[0.0; 8]).0.into()]).unwrap();
     let mut out = poisoned(&backend, 1, 2);
     let mut normed = NormOut::new(&backend, 1, 2);
     let _ = backend.embed(&tokens_only(&[TokenId(4)]), &table, normed.norm(), &mut out);
@@ -101,7 +102,7 @@ fn the_zeros_beside_a_row_survive_rows_that_are_not_finite() {
         backend.rmsnorm(rows, Norm { weight: &one, eps: 0.0, out: &mut x });
     }
     assert_eq!(backend.download(&x).unwrap(), [1.0; 3]);
-    let weight = backend.matrix(vec![stored(Dtype::F32, &[1, 3], &[2.0; 3]).0]).unwrap();
+    let weight = backend.matrix(vec![stored(Dtype::F32, &[1, 3], &[2.0; 3]).0.into()]).unwrap();
     let mut out = poisoned(&backend, 1, 1);
     let store = ridgepoint::backend::Epilogue::Store;
     backend.gemm(Phase::Decode, &x, &weight, store, &mut out).unwrap();

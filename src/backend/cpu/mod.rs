@@ -29,7 +29,7 @@ use super::{Backend, Batch, Epilogue, KvShape, Norm, Phase, QkNorm, Role, StepSh
 use crate::error::{Error, Result};
 use crate::request::TokenId;
 use crate::sample::{self, SampleRow, Sampled};
-use crate::tensor::{Dtype, HostTensor};
+use crate::tensor::{Dtype, HostMatrix, HostTensor};
 use rayon::prelude::*;
 
 /// The processor that the program runs on. The calling thread works beside one worker fewer than
@@ -91,13 +91,13 @@ impl Backend for CpuBackend {
         Ok(0)
     }
 
-    fn matrix(&self, parts: Vec<HostTensor>) -> Result<Matrix> {
-        Ok(Matrix::new(parts))
+    fn matrix(&self, parts: Vec<HostMatrix>) -> Result<Matrix> {
+        Matrix::new(parts)
     }
 
-    fn gated(&self, gate: HostTensor, up: HostTensor) -> Result<Matrix> {
-        assert_eq!(gate.shape, up.shape, "gate and up");
-        Ok(Matrix::new(vec![gate, up]))
+    fn gated(&self, gate: HostMatrix, up: HostMatrix) -> Result<Matrix> {
+        assert_eq!(gate.shape(), up.shape(), "gate and up");
+        Matrix::new(vec![gate, up])
     }
 
     fn vector(&self, parts: &[HostTensor]) -> Result<Vector> {

@@ -3,7 +3,7 @@
 use super::simd::{LANES, Simd};
 use crate::backend::{KvShape, PAGE_SIZE, PageId};
 use crate::error::{Error, Result};
-use crate::tensor::{Dtype, HostTensor};
+use crate::tensor::{Dtype, HostMatrix, HostTensor};
 
 /// Memory whose first element lies at the start of a cache line: a vector of sixteen f32 then never
 /// straddles two lines.
@@ -70,7 +70,15 @@ pub struct Matrix {
 }
 
 impl Matrix {
-    pub(super) fn new(parts: Vec<HostTensor>) -> Matrix {
+    pub(super) fn new(parts: Vec<HostMatrix>) -> Result<Matrix> {
+        let plain = |part: HostMatrix| match part {
+            HostMatrix::Plain(tensor) => Ok(tensor),
+            other => Err(Error::NoKernel {
+                what: format!("{other:?}"),
+                supported: "F32, F16 and BF16".to_string(),
+            }),
+        };
+        let parts = parts.into_iter().map(plain).collect::<Result<Vec<HostTensor>>>()?;
         let first = parts.first().expect("a matrix has parts");
         assert_eq!(first.shape.len(), 2, "{first:?} is not a matrix");
         let (dtype, k) = (first.dtype, first.shape[1]);
@@ -79,7 +87,7 @@ impl Matrix {
             assert!(fits, "{part:?} cannot be stacked on {first:?}");
         }
         let n = parts.iter().map(|part| part.shape[0]).sum();
-        Matrix { parts, dtype, n, k }
+        Ok(Matrix { parts, dtype, n, k })
     }
 
     /// The rows, ready to be looked up many times.

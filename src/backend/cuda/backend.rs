@@ -16,7 +16,7 @@ use crate::backend::{
 };
 use crate::error::Result;
 use crate::request::TokenId;
-use crate::tensor::{Dtype, HostTensor};
+use crate::tensor::{Dtype, HostMatrix, HostTensor};
 use std::cell::RefCell;
 use std::sync::Arc;
 
@@ -137,12 +137,12 @@ impl Backend for CudaBackend {
         Ok(Step::bytes(shape)? + partials + arrivals + sampler)
     }
 
-    fn matrix(&self, parts: Vec<HostTensor>) -> Result<Matrix> {
-        self.prepared(Matrix::stacked(self.driver(), &parts))
+    fn matrix(&self, parts: Vec<HostMatrix>) -> Result<Matrix> {
+        self.prepared(Matrix::new(self.driver(), parts, false))
     }
 
-    fn gated(&self, gate: HostTensor, up: HostTensor) -> Result<Matrix> {
-        self.prepared(Matrix::gated(self.driver(), gate, up))
+    fn gated(&self, gate: HostMatrix, up: HostMatrix) -> Result<Matrix> {
+        self.prepared(Matrix::new(self.driver(), vec![gate, up], true))
     }
 
     fn vector(&self, parts: &[HostTensor]) -> Result<Vector> {

@@ -7,7 +7,7 @@ use super::ops::gemm::{Weight, WeightKind};
 use super::repack::pack_rows;
 use crate::error::{Error, Result};
 use crate::tensor::int4::{Int4Shape, Int4Tensor};
-use crate::tensor::{Dtype, HostTensor};
+use crate::tensor::{Dtype, HostMatrix, HostTensor};
 use half::bf16;
 use rayon::prelude::*;
 use std::sync::Arc;
@@ -30,6 +30,36 @@ pub struct Matrix {
 }
 
 impl Matrix {
+    /// `parts`, all of one format, stacked; or, if `gated`, gate and up in turns.
+    pub(super) fn new(
+        driver: &Arc<dyn Driver>,
+        parts: Vec<HostMatrix>,
+        gated: bool,
+    ) -> Result<Matrix> {
+        let refused = |part: &HostMatrix| Error::NoKernel {
+            what: format!("{part:?}"),
+            supported: "bf16, and int4 in groups of 64 or 128".to_owned(),
+        };
+        let (mut plain, mut int4) = (Vec::new(), Vec::new());
+        for part in parts {
+            match part {
+                HostMatrix::Plain(tensor) => plain.push(tensor),
+                HostMatrix::Int4(tensor) if tensor.matrix.order.is_none() => int4.push(tensor),
+                other => return Err(refused(&other)),
+            }
+        }
+        assert!(plain.is_empty() || int4.is_empty(), "{plain:?} beside matrices of int4");
+        match (gated, int4.is_empty()) {
+            (false, true) => Matrix::stacked(driver, &plain),
+            (false, false) => Matrix::stacked_int4(driver, &int4),
+            (true, true) => {
+                let up = plain.pop().expect("gate and up");
+                Matrix::gated(driver, plain.pop().expect("gate and up"), up)
+            }
+            (true, false) => Matrix::gated_int4(driver, &int4[0], &int4[1]),
+        }
+    }
+
     /// `parts` stacked.
     pub(super) fn stacked(driver: &Arc<dyn Driver>, parts: &[HostTensor]) -> Result<Matrix> {
         let order = stacked_order(parts.iter().map(|part| part.shape[0]));

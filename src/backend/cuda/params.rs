@@ -1,7 +1,6 @@
 //! Launch arguments and constants that host and kernels share. Made by `make params` from
 //! kernels/params.h, where to change them.
 //!
-//! Header: d101704a1927004301caff724d2b9c79
 //! Header: f7714034fa2de91bc2e7229f254dbccb
 
 /// Tokens in one page of the KV cache.

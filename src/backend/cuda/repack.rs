@@ -92,7 +92,7 @@ fn pack_row(shape: &Int4Shape, row: usize, from: &Int4Row<'_>, units: &mut [u8])
         let (weights, vectors) = bytes.split_at_mut(weight_bytes(shape));
         pack_columns(row, quants, weights.as_chunks_mut::<4>().0);
         let vectors = vectors.as_chunks_mut::<2>().0;
-        vectors[vector_place(row)] = from.scales[group].to_le_bytes();
+        vectors[vector_place(row)] = bf16::from_f32(from.scales[group]).to_le_bytes();
         if let Some(zero_points) = from.zero_points {
             let zero_point = zero_points[group];
             assert!(zero_point <= ZERO_POINT_MAX, "a zero point of {zero_point}");
@@ -123,7 +123,8 @@ pub fn unpack(shape: &Int4Shape, packed: &[u8]) -> Int4Matrix {
     let groups = shape.groups();
     let mut matrix = Int4Matrix {
         quants: vec![0; shape.n * shape.k],
-        scales: vec![bf16::ZERO; shape.n * groups],
+        scales: vec![0.0; shape.n * groups],
+        order: None,
         zero_points: shape.zero_points.then(|| vec![0; shape.n * groups]),
     };
     for (unit, bytes) in packed.chunks_exact(unit_bytes(shape)).enumerate() {
@@ -142,7 +143,7 @@ pub fn unpack(shape: &Int4Shape, packed: &[u8]) -> Int4Matrix {
             }
             let of_group = (block * UNIT_ROWS + row) * groups + group;
             let at = vector_place(row);
-            matrix.scales[of_group] = bf16::from_le_bytes(vectors[at]);
+            matrix.scales[of_group] = bf16::from_le_bytes(vectors[at]).to_f32();
             if let Some(zero_points) = &mut matrix.zero_points {
                 let offset = bf16::from_le_bytes(vectors[UNIT_ROWS + at]);
                 zero_points[of_group] = (-128.0 - offset.to_f32()) as u8;

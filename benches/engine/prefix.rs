@@ -1,11 +1,10 @@
-//! Host time of the engine's bookkeeping: finding, publishing and evicting pages of a prefix.
+//! Finding, publishing and evicting pages of a prefix.
 //!
 //! A prompt of 8,192 tokens, all of it cached, is to be found in 40 microseconds at most, however
 //! much else is cached. Prints the best and the median time of each operation.
-#![allow(clippy::print_stdout)] // the report
 
-use criterion::measurement::WallTime;
-use criterion::{BenchmarkGroup, Criterion, Throughput};
+use crate::timed;
+use criterion::{Criterion, Throughput};
 use ridgepoint::kv::{
     Cursor, Family, Inserted, KvPages, PAGE_SIZE, PageHash, PageId, PrefixOptions, Sharing,
 };
@@ -20,13 +19,8 @@ const MANY: usize = 64;
 /// The most that a lookup may take.
 const LOOKUP: Duration = Duration::from_micros(40);
 
-fn main() {
-    let mut criterion = Criterion::default()
-        .sample_size(20)
-        .warm_up_time(Duration::from_millis(300))
-        .measurement_time(Duration::from_secs(2))
-        .without_plots()
-        .configure_from_args();
+/// Runs the benchmarks.
+pub fn run(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("prefix");
     group.throughput(Throughput::Elements(PROMPT as u64));
     for (name, prompts) in [("lookup_8192", 1), ("lookup_8192_among_524288", MANY)] {
@@ -106,23 +100,4 @@ fn publish(kv: &mut KvPages, tokens: &[TokenId], pages: &[PageId]) {
 /// Prompts that differ from their first token on.
 fn prompt(number: usize) -> Vec<TokenId> {
     (0..PROMPT).map(|place| TokenId((number * PROMPT + place) as u32)).collect()
-}
-
-/// Runs one benchmark whose iterations time themselves; the best and the median time, or `None` if
-/// a filter left it out.
-fn timed(
-    group: &mut BenchmarkGroup<'_, WallTime>,
-    name: &str,
-    mut iteration: impl FnMut() -> Duration,
-) -> Option<(Duration, Duration)> {
-    let mut times = Vec::new();
-    group.bench_function(name, |bencher| {
-        bencher.iter_custom(|iterations| {
-            let before = times.len();
-            times.extend((0..iterations).map(|_| iteration()));
-            times[before..].iter().sum()
-        });
-    });
-    times.sort_unstable();
-    Some((*times.first()?, times[times.len() / 2]))
 }

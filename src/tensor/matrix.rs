@@ -1,0 +1,99 @@
+//! A weight matrix in host memory, in whatever form its checkpoint or a quantiser left it.
+
+use super::HostTensor;
+use super::int4::Int4Tensor;
+use std::fmt;
+
+/// A matrix `[n, k]` quantised to 8 bits, one scale a row: weight `[r, c]` is
+/// `scales[r] * values[r, c]`.
+#[derive(Clone, PartialEq)]
+pub struct Int8Tensor {
+    /// Its name in the checkpoint, for messages.
+    pub name: String,
+    /// Rows.
+    pub n: usize,
+    /// Columns.
+    pub k: usize,
+    /// From -127 to 127, `[n, k]`.
+    pub values: Vec<i8>,
+    /// `[n]`, finite.
+    pub scales: Vec<f32>,
+}
+
+/// A weight matrix `[n, k]`, for a backend to prepare.
+#[derive(Clone)]
+pub enum HostMatrix {
+    /// 16 or 32 bits an element, where its file is mapped.
+    Plain(HostTensor),
+    /// 8 bits an element.
+    Int8(Int8Tensor),
+    /// 4 bits an element.
+    Int4(Int4Tensor),
+}
+
+impl HostMatrix {
+    /// Its name in the checkpoint.
+    pub fn name(&self) -> &str {
+        match self {
+            HostMatrix::Plain(tensor) => &tensor.name,
+            HostMatrix::Int8(tensor) => &tensor.name,
+            HostMatrix::Int4(tensor) => &tensor.name,
+        }
+    }
+
+    /// Rows and columns.
+    ///
+    /// # Panics
+    /// If it is a tensor of other than two dimensions.
+    pub fn shape(&self) -> [usize; 2] {
+        match self {
+            HostMatrix::Plain(tensor) => match tensor.shape[..] {
+                [n, k] => [n, k],
+                _ => panic!("{tensor:?} is not a matrix"),
+            },
+            HostMatrix::Int8(tensor) => [tensor.n, tensor.k],
+            HostMatrix::Int4(tensor) => [tensor.shape.n, tensor.shape.k],
+        }
+    }
+
+    /// Its format in words. Matrices with equal formats can be stacked.
+    pub fn format(&self) -> String {
+        match self {
+            HostMatrix::Plain(tensor) => tensor.dtype.to_string(),
+            HostMatrix::Int8(_) => "int8".to_string(),
+            HostMatrix::Int4(tensor) => {
+                let shape = tensor.shape;
+                let zero = if shape.zero_points { " with zero points" } else { "" };
+                let order =
+                    if tensor.matrix.order.is_some() { " in an order of its own" } else { "" };
+                format!("int4 in groups of {}{zero}{order}", shape.group)
+            }
+        }
+    }
+
+    /// Tensors as matrices.
+    pub fn plain(tensors: impl IntoIterator<Item = HostTensor>) -> Vec<HostMatrix> {
+        tensors.into_iter().map(HostMatrix::Plain).collect()
+    }
+
+    /// The tensor, if it is one of plain elements.
+    pub fn as_plain(&self) -> Option<&HostTensor> {
+        match self {
+            HostMatrix::Plain(tensor) => Some(tensor),
+            _ => None,
+        }
+    }
+}
+
+impl From<HostTensor> for HostMatrix {
+    fn from(tensor: HostTensor) -> HostMatrix {
+        HostMatrix::Plain(tensor)
+    }
+}
+
+impl fmt::Debug for HostMatrix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [n, k] = self.shape();
+        write!(f, "{} {} [{n}, {k}]", self.name(), self.format())
+    }
+}
