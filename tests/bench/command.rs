@@ -138,7 +138,7 @@ fn a_load_writes_tables_files_and_a_plot() {
     {
         assert!(tables.contains(part), "{part}: {tables}");
     }
-    let report: Value = serde_json::from_str(&fs::read_to_string(json).unwrap()).unwrap();
+    let report: Value = serde_json::from_str(&fs::read_to_string(&json).unwrap()).unwrap();
     for (result, rate) in report["results"].as_array().unwrap().iter().zip([100.0, 200.0]) {
         assert_eq!((&result["rate"], &result["finished"]), (&json!(rate), &json!(6)));
         // One at a time: all but the first find two pages, and nothing of the rate before.
@@ -154,6 +154,9 @@ fn a_load_writes_tables_files_and_a_plot() {
     let p99 = number(&report["results"][1]["ttft_ms"]["p99"]);
     assert_eq!(rows[2][column("ttft_ms_p99")].parse::<f64>().unwrap(), p99);
     assert_eq!(rows[1][column("goodput_per_s")], "", "without targets there is none");
+    let audit = ridgepoint(&["plan", "--audit", &json, "--gpu", "h100", "--json"]);
+    assert!(audit.status.success(), "{}", stderr(&audit));
+    assert!(stdout(&audit).contains("shared-prefix 200/s"), "{}", stdout(&audit));
     let svg = fs::read_to_string(svg).unwrap();
     assert!(svg.starts_with("<svg") && svg.trim_end().ends_with("</svg>"));
     for part in ["TTFT against load", "TPOT against load", "p50", "p99"] {

@@ -9,8 +9,8 @@ use std::path::PathBuf;
 #[command(after_help = "Examples:\n  \
         ridgepoint bench latency --prompt 128,512 --output 64 --batch 1,4,16\n  \
         ridgepoint bench throughput --requests 200 --prompt 256 --output 128 --spread 0.5\n  \
-        ridgepoint bench load --rate 1,2,4 --workload shared-prefix --prefix 512 --plot load.svg\n  \
-        ridgepoint bench load --trace day.jsonl --slo-ttft-ms 200 --slo-tpot-ms 30 --json out.json\n  \
+        ridgepoint bench load --rate 1,2,4 --workload shared-prefix --plot load.svg\n  \
+        ridgepoint bench load --trace day.jsonl --slo-ttft-ms 200 --json out.json\n  \
         ridgepoint bench throughput --model ./Qwen3-8B/config.json --dummy-weights --gpu h100\n\n\
         Every output runs to its full length, past end-of-sequence tokens. TTFT counts from the \
         moment in which a request was due, so that a queue before the engine counts too. TPOT is \
@@ -54,9 +54,9 @@ pub struct CommonArgs {
     /// Write the results as CSV, a row each
     #[arg(long, value_name = "FILE")]
     pub csv: Option<PathBuf>,
-    /// The ceilings that shares of the roofline refer to: a name such as h200, or TB/s,TFLOP/s;
-    /// without it none are printed
-    #[arg(long, value_name = "GPU")]
+    /// The ceilings that shares of the roofline refer to: a name such as h200, a file of ceilings
+    /// as for `plan`, or TB/s,TFLOP/s [default: those of the GPU it runs on, if it is known]
+    #[arg(long, value_name = "GPU|FILE.json")]
     pub gpu: Option<String>,
     /// Dollars an hour of the machine: prints what a million tokens cost
     #[arg(long, value_name = "X", allow_negative_numbers = true)]

@@ -1,4 +1,4 @@
-//! `ridgepoint bench`: what an engine achieves with a model on a device, by itself and under a load.
+//! `ridgepoint bench`: what an engine achieves with a model on a device, idle and under a load.
 //!
 //! [`workload`] and [`trace`] make requests, [`drive`] sends them and notes when tokens come,
 //! [`metrics`], [`roofline`] and [`cost`] make figures of that, [`report`] and [`plot`] show them.
@@ -116,13 +116,14 @@ impl<'a> Bench<'a> {
 
     /// Loads the model and serves one request, so that what is measured finds everything in use.
     /// `files` are written later, if they can be.
-    fn start(self, options: EngineOptions, files: &[Option<&PathBuf>]) -> Result<Stand<'a>> {
+    fn start(mut self, options: EngineOptions, files: &[Option<&PathBuf>]) -> Result<Stand<'a>> {
         let of_all = [self.args.json.as_ref(), self.args.csv.as_ref()];
         for path in of_all.iter().chain(files).flatten().filter(|path| !is_stdout(path)) {
             check_writable(path)?;
         }
         let interrupt = Interrupt::watch()?;
         let Started { engine, device, weights, load } = self.session.engine(options.clone())?;
+        self.gpu = self.gpu.or_else(|| Gpu::of_device(&device));
         eprintln!("loaded in {:.3} s", load.as_secs_f64());
         let weights = weights.to_string().to_lowercase();
         let stand = Stand { bench: self, engine, options, device, weights, interrupt };
