@@ -1,6 +1,6 @@
 //! Host time of the engine: what a step costs beside the device's work, from submission to the
-//! first step, and the prefix cache. Prints the best and the median time of each operation beside its
-//! bound; nothing fails by a bound, since other work on the machine moves these figures.
+//! first step, and the prefix cache. Prints the best and the median time of each operation beside
+//! its bound; nothing fails by a bound, since other work on the machine moves these figures.
 #![allow(clippy::print_stdout)] // the report
 
 mod null;
