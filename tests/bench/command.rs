@@ -138,7 +138,8 @@ fn a_load_writes_tables_files_and_a_plot() {
     {
         assert!(tables.contains(part), "{part}: {tables}");
     }
-    let report: Value = serde_json::from_str(&fs::read_to_string(&json).unwrap()).unwrap();
+    let text = fs::read_to_string(&json).unwrap();
+    let report: Value = serde_json::from_str(&text).unwrap();
     for (result, rate) in report["results"].as_array().unwrap().iter().zip([100.0, 200.0]) {
         assert_eq!((&result["rate"], &result["finished"]), (&json!(rate), &json!(6)));
         // One at a time: all but the first find two pages, and nothing of the rate before.
@@ -151,8 +152,9 @@ fn a_load_writes_tables_files_and_a_plot() {
     assert!(rows.iter().all(|row| row.len() == rows[0].len()), "{csv}");
     let column = |name: &str| rows[0].iter().position(|column| *column == name).unwrap();
     assert_eq!(rows[2][column("rate")], "200.0");
-    let p99 = number(&report["results"][1]["ttft_ms"]["p99"]);
-    assert_eq!(rows[2][column("ttft_ms_p99")].parse::<f64>().unwrap(), p99);
+    // As text: a parsed number may differ in its last bit from the one that was written.
+    let p99 = format!("\"p99\":{}}},\"tpot_ms\"", rows[2][column("ttft_ms_p99")]);
+    assert!(text.contains(&p99), "{p99}: {text}");
     assert_eq!(rows[1][column("goodput_per_s")], "", "without targets there is none");
     let audit = ridgepoint(&["plan", "--audit", &json, "--gpu", "h100", "--json"]);
     assert!(audit.status.success(), "{}", stderr(&audit));
