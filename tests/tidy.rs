@@ -24,7 +24,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("backend", &["error", "kv", "request", "sample", "tensor"]),
     ("model", &["backend", "error", "load", "request", "tensor"]),
     ("engine", &["backend", "error", "kv", "model", "request", "sample", "text"]),
-    ("cli", &["backend", "engine", "error", "load", "model", "request", "text"]),
+    ("cli", &["backend", "engine", "error", "load", "model", "request", "tensor", "text"]),
 ];
 
 /// The same inside ptxsim, whose decoder, machine and agents refer to each other.

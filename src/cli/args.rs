@@ -1,5 +1,6 @@
 //! The command line's grammar and help texts.
 
+use crate::cli::bench::args::BenchArgs;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
@@ -26,6 +27,8 @@ pub enum Command {
     Generate(Box<GenerateArgs>),
     /// Rate given text: negative log-likelihood of each token, and perplexity
     Eval(EvalArgs),
+    /// Measure latency and throughput: of single steps, of many requests, under a load
+    Bench(Box<BenchArgs>),
     /// List the GPU kernels in this binary with their registers, memory and code size
     Kernels(KernelsArgs),
     /// Tell from config.json alone what fits on a GPU, how fast it can be, and what it costs
@@ -62,9 +65,6 @@ pub struct ModelArgs {
     /// Processor threads [default: one for each core]
     #[arg(long, value_name = "N")]
     pub threads: Option<usize>,
-    /// Print one JSON object for each result on stdout, and everything else on stderr
-    #[arg(long)]
-    pub json: bool,
 }
 
 /// `ridgepoint generate`.
@@ -83,6 +83,9 @@ pub struct GenerateArgs {
     /// The model and its device.
     #[command(flatten)]
     pub model: ModelArgs,
+    /// Print one JSON object for each result on stdout, and everything else on stderr
+    #[arg(long)]
+    pub json: bool,
     /// Where prompts come from.
     #[command(flatten)]
     pub source: SourceArgs,
@@ -107,7 +110,7 @@ pub struct GenerateArgs {
 }
 
 /// How an engine serves; nothing here changes any output.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Copy, Args)]
 #[command(next_help_heading = "Serving")]
 pub struct EngineArgs {
     /// Requests that run at a time
@@ -200,6 +203,9 @@ pub struct EvalArgs {
     /// The model and its device.
     #[command(flatten)]
     pub model: ModelArgs,
+    /// Print one JSON object for each result on stdout, and everything else on stderr
+    #[arg(long)]
+    pub json: bool,
     /// What to rate.
     #[command(flatten)]
     pub source: EvalSourceArgs,

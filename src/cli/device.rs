@@ -15,6 +15,7 @@ use crate::error::Result;
 use crate::load::Checkpoint;
 use crate::model::budget::Budget;
 use crate::model::{Decoder, Limits, ModelConfig};
+use crate::tensor::Dtype;
 use crate::text::Tokenizer;
 #[cfg(feature = "cuda")]
 use std::sync::Arc;
@@ -58,6 +59,24 @@ impl Device {
             }
             #[cfg(feature = "cuda")]
             Device::Cuda(backend) => backend.describe(),
+        }
+    }
+
+    /// What it is, for a report.
+    pub fn name(&self) -> String {
+        match self {
+            Device::Cpu { .. } => CpuBackend::new().describe(),
+            #[cfg(feature = "cuda")]
+            Device::Cuda(backend) => backend.describe(),
+        }
+    }
+
+    /// The format that weights have on it which are stored as `stored`.
+    pub fn dtype_of(&self, stored: Dtype) -> Dtype {
+        match self {
+            Device::Cpu { .. } => stored,
+            #[cfg(feature = "cuda")]
+            Device::Cuda(_) => Dtype::Bf16,
         }
     }
 
