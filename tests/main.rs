@@ -16,6 +16,7 @@ mod kv;
 mod ops;
 mod params;
 mod plan;
+mod quantize;
 mod reference;
 mod repack;
 mod sample;

@@ -1,11 +1,13 @@
 //! What every command that runs a model shares: finding it, choosing the device, loading.
 
 use crate::cli::args::{DeviceArg, EngineArgs, ModelArgs};
-use crate::cli::device::Device;
+use crate::cli::device::{Device, Weights};
 use crate::engine::{EngineOptions, EngineThread, Scorer};
 use crate::error::{Error, Result};
-use crate::load::Checkpoint;
+use crate::load::{Checkpoint, Source};
+use crate::model::budget::{Formats, weight_bytes};
 use crate::model::{Limits, ModelConfig};
+use crate::quantize::{Quantizing, Scheme};
 use crate::text::Tokenizer;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -22,6 +24,7 @@ pub struct Session {
     /// Its tokenizer; commands that work on token ids alone can do without.
     pub tokenizer: Option<Tokenizer>,
     device: DeviceArg,
+    quantize: Option<Scheme>,
     started: Instant,
 }
 
@@ -48,7 +51,14 @@ impl Session {
             true => Some(Tokenizer::load(&dir, config.vocab_size)?),
             false => None,
         };
-        Ok(Session { dir, config, tokenizer, device: args.device, started })
+        Ok(Session {
+            dir,
+            config,
+            tokenizer,
+            device: args.device,
+            quantize: args.quantize,
+            started,
+        })
     }
 
     /// The tokenizer, for a command that cannot do without.
@@ -66,19 +76,24 @@ impl Session {
     /// Loads the weights to rate sequences of at most `context` tokens, `rows` at a time.
     pub fn scorer(&self, context: usize, rows: usize) -> Result<Box<dyn Scorer>> {
         let checkpoint = Checkpoint::open(&self.dir)?;
-        let device = open(self.device, &self.dir, &self.config, &checkpoint)?;
+        let device = open(self.device, &self.dir, &self.config, &checkpoint, self.quantize)?;
         let limits = Limits { rows, logit_rows: rows, sequences: 1, context };
-        device.scorer(&self.config, &checkpoint, limits)
+        with_weights(&self.config, &checkpoint, self.quantize, |weights| {
+            device.scorer(weights, limits)
+        })
     }
 
     /// Loads the weights and starts an engine; gives the time since [`Session::open`] too.
     pub fn engine(&self, options: EngineOptions) -> Result<(EngineThread, Duration)> {
         let checkpoint = Checkpoint::open(&self.dir)?;
         let (dir, config, device) = (self.dir.clone(), self.config.clone(), self.device);
+        let scheme = self.quantize;
         let tokenizer = self.tokenizer.clone();
         let engine = EngineThread::start(move |server| {
-            let device = open(device, &dir, &config, &checkpoint)?;
-            device.serve(server, &config, &checkpoint, tokenizer, &options)
+            let device = open(device, &dir, &config, &checkpoint, scheme)?;
+            with_weights(&config, &checkpoint, scheme, |weights| {
+                device.serve(server, weights, tokenizer, &options)
+            })
         })?;
         Ok((engine, self.started.elapsed()))
     }
@@ -90,16 +105,34 @@ fn open(
     dir: &Path,
     config: &ModelConfig,
     checkpoint: &Checkpoint,
+    scheme: Option<Scheme>,
 ) -> Result<Device> {
     let device = Device::open(device)?;
-    eprintln!(
-        "{}: {}, {:.1} MB of weights, on {}",
-        dir.display(),
-        config.architecture,
-        checkpoint.bytes() as f64 / 1e6,
-        device.describe()
-    );
+    let megabytes = |bytes: u64| format!("{:.1} MB of weights", bytes as f64 / 1e6);
+    let weights = match scheme {
+        None => megabytes(checkpoint.bytes()),
+        Some(scheme) => {
+            let bytes = weight_bytes(&scheme.apply(config), scheme.formats());
+            format!("{} quantised to {scheme}", megabytes(bytes))
+        }
+    };
+    let (model, device_text) = (dir.display(), device.describe());
+    eprintln!("{model}: {}, {weights}, on {device_text}", config.architecture);
     Ok(device)
+}
+
+/// Hands `work` the weights as `scheme` makes them, or as they are stored.
+fn with_weights<T>(
+    config: &ModelConfig,
+    source: &dyn Source,
+    scheme: Option<Scheme>,
+    work: impl FnOnce(&Weights<'_>) -> Result<T>,
+) -> Result<T> {
+    let Some(scheme) = scheme else {
+        return work(&Weights { config, source, formats: Formats::default() });
+    };
+    let (after, formats) = (scheme.apply(config), scheme.formats());
+    work(&Weights { config: &after, source: &Quantizing::new(source, scheme, config), formats })
 }
 
 impl EngineArgs {
