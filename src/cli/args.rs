@@ -1,6 +1,7 @@
 //! The command line's grammar and help texts.
 
 use crate::cli::bench::args::BenchArgs;
+use crate::quantize::Scheme;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
@@ -65,6 +66,10 @@ pub struct ModelArgs {
     /// Processor threads [default: one for each core]
     #[arg(long, value_name = "N")]
     pub threads: Option<usize>,
+    /// Quantise the matrices while they are loaded: int4, with any of group=128|64, zero-point,
+    /// method=rtn|search and head=16|8|4, as in int4:group=64,method=search
+    #[arg(long, value_name = "SCHEME")]
+    pub quantize: Option<Scheme>,
 }
 
 /// `ridgepoint generate`.

@@ -12,13 +12,23 @@ use crate::engine::{Engine, EngineOptions, Generator, Scorer, Server};
 #[cfg(not(feature = "cuda"))]
 use crate::error::Error;
 use crate::error::Result;
-use crate::load::Checkpoint;
-use crate::model::budget::Budget;
+use crate::load::Source;
+use crate::model::budget::{Budget, Formats};
 use crate::model::{Decoder, Limits, ModelConfig};
 use crate::tensor::Dtype;
 use crate::text::Tokenizer;
 #[cfg(feature = "cuda")]
 use std::sync::Arc;
+
+/// The weights of a model and what is made of them.
+pub struct Weights<'a> {
+    /// The model.
+    pub config: &'a ModelConfig,
+    /// Where its weights come from.
+    pub source: &'a dyn Source,
+    /// Their formats on a device.
+    pub formats: Formats,
+}
 
 /// A device that is there.
 pub enum Device {
@@ -84,21 +94,16 @@ impl Device {
     ///
     /// # Errors
     /// What the weights or the device make impossible.
-    pub fn scorer(
-        self,
-        config: &ModelConfig,
-        checkpoint: &Checkpoint,
-        limits: Limits,
-    ) -> Result<Box<dyn Scorer>> {
+    pub fn scorer(self, weights: &Weights<'_>, limits: Limits) -> Result<Box<dyn Scorer>> {
         let pages = pages_for(limits.context);
         Ok(match self {
             Device::Cpu { .. } => {
-                let decoder = load(CpuBackend::new(), config, checkpoint, limits, pages)?;
+                let decoder = load(CpuBackend::new(), weights, limits, pages)?;
                 Box::new(Generator::new(decoder)?)
             }
             #[cfg(feature = "cuda")]
             Device::Cuda(backend) => {
-                let decoder = load(*backend, config, checkpoint, limits, pages)?;
+                let decoder = load(*backend, weights, limits, pages)?;
                 Box::new(Generator::new(decoder)?)
             }
         })
@@ -111,20 +116,19 @@ impl Device {
     pub fn serve(
         self,
         server: Server,
-        config: &ModelConfig,
-        checkpoint: &Checkpoint,
+        weights: &Weights<'_>,
         tokenizer: Option<Tokenizer>,
         options: &EngineOptions,
     ) -> Result<()> {
         let (limits, pages) = (options.limits(), options.pages);
         match self {
             Device::Cpu { .. } => {
-                let decoder = load(CpuBackend::new(), config, checkpoint, limits, pages)?;
+                let decoder = load(CpuBackend::new(), weights, limits, pages)?;
                 server.serve(Engine::new(decoder, tokenizer, options)?)
             }
             #[cfg(feature = "cuda")]
             Device::Cuda(backend) => {
-                let decoder = load(*backend, config, checkpoint, limits, pages)?;
+                let decoder = load(*backend, weights, limits, pages)?;
                 server.serve(Engine::new(decoder, tokenizer, options)?)
             }
         }
@@ -133,13 +137,12 @@ impl Device {
 
 fn load<B: Backend>(
     backend: B,
-    config: &ModelConfig,
-    checkpoint: &Checkpoint,
+    weights: &Weights<'_>,
     limits: Limits,
     pages: usize,
 ) -> Result<Decoder<B>> {
-    Budget::check(&backend, config, limits, pages)?;
-    Decoder::load(backend, config.clone(), checkpoint, limits)
+    Budget::check(&backend, weights.config, weights.formats, limits, pages)?;
+    Decoder::load(backend, weights.config.clone(), weights.source, limits)
 }
 
 #[cfg(feature = "cuda")]

@@ -1,11 +1,13 @@
 //! What every command that runs a model shares: finding it, choosing the device, loading.
 
 use crate::cli::args::{DeviceArg, EngineArgs, ModelArgs};
-use crate::cli::device::Device;
+use crate::cli::device::{Device, Weights};
 use crate::engine::{EngineOptions, EngineThread, Scorer};
 use crate::error::{Error, Result};
-use crate::load::Checkpoint;
+use crate::load::{Checkpoint, Source};
+use crate::model::budget::{Formats, weight_bytes};
 use crate::model::{Limits, ModelConfig};
+use crate::quantize::{Quantizing, Scheme};
 use crate::tensor::Dtype;
 use crate::text::Tokenizer;
 use std::ops::RangeInclusive;
@@ -25,6 +27,7 @@ pub struct Session {
     /// The seed of weights that are made up, if they are.
     made_up: Option<u64>,
     device: DeviceArg,
+    quantize: Option<Scheme>,
     started: Instant,
 }
 
@@ -75,7 +78,15 @@ impl Session {
             true => Some(Tokenizer::load(&dir, config.vocab_size)?),
             false => None,
         };
-        Ok(Session { dir, config, tokenizer, made_up, device: args.device, started })
+        Ok(Session {
+            dir,
+            config,
+            tokenizer,
+            made_up,
+            device: args.device,
+            quantize: args.quantize,
+            started,
+        })
     }
 
     /// The tokenizer, for a command that cannot do without.
@@ -100,24 +111,29 @@ impl Session {
     /// Loads the weights to rate sequences of at most `context` tokens, `rows` at a time.
     pub fn scorer(&self, context: usize, rows: usize) -> Result<Box<dyn Scorer>> {
         let checkpoint = self.checkpoint()?;
-        let device = open(self.device, &self.dir, &self.config, &checkpoint)?;
+        let device = open(self.device, &self.dir, &self.config, &checkpoint, self.quantize)?;
         let limits = Limits { rows, logit_rows: rows, sequences: 1, context };
-        device.scorer(&self.config, &checkpoint, limits)
+        with_weights(&self.config, &checkpoint, self.quantize, |weights| {
+            device.scorer(weights, limits)
+        })
     }
 
     /// Loads the weights and starts an engine.
     pub fn engine(&self, options: EngineOptions) -> Result<Started> {
         let checkpoint = self.checkpoint()?;
         let (dir, config, device) = (self.dir.clone(), self.config.clone(), self.device);
+        let scheme = self.quantize;
         let tokenizer = self.tokenizer.clone();
         let shape = [config.vocab_size, config.hidden_size];
         let stored = checkpoint.dtype("model.embed_tokens.weight", &shape)?;
         let (tell, told) = mpsc::channel();
         let engine = EngineThread::start(move |server| {
-            let device = open(device, &dir, &config, &checkpoint)?;
+            let device = open(device, &dir, &config, &checkpoint, scheme)?;
             // It is listened to until the engine stands, so the receiver is there.
             let _ = tell.send((device.name(), device.dtype_of(stored)));
-            device.serve(server, &config, &checkpoint, tokenizer, &options)
+            with_weights(&config, &checkpoint, scheme, |weights| {
+                device.serve(server, weights, tokenizer, &options)
+            })
         })?;
         let (device, weights) = told.recv().expect("told before the engine stood");
         Ok(Started { engine, device, weights, load: self.started.elapsed() })
@@ -130,15 +146,35 @@ fn open(
     dir: &Path,
     config: &ModelConfig,
     checkpoint: &Checkpoint,
+    scheme: Option<Scheme>,
 ) -> Result<Device> {
     let device = Device::open(device)?;
-    let weights = match checkpoint.is_made_up() {
-        true => "made-up weights".to_string(),
-        false => format!("{:.1} MB of weights", checkpoint.bytes() as f64 / 1e6),
+    let megabytes = |bytes: u64| format!("{:.1} MB of weights", bytes as f64 / 1e6);
+    let weights = match scheme {
+        None if checkpoint.is_made_up() => "made-up weights".to_string(),
+        None => megabytes(checkpoint.bytes()),
+        Some(scheme) => {
+            let bytes = weight_bytes(&scheme.apply(config), scheme.formats());
+            format!("{} quantised to {scheme}", megabytes(bytes))
+        }
     };
     let (model, device_text) = (dir.display(), device.describe());
     eprintln!("{model}: {}, {weights}, on {device_text}", config.architecture);
     Ok(device)
+}
+
+/// Hands `work` the weights as `scheme` makes them, or as they are stored.
+fn with_weights<T>(
+    config: &ModelConfig,
+    source: &dyn Source,
+    scheme: Option<Scheme>,
+    work: impl FnOnce(&Weights<'_>) -> Result<T>,
+) -> Result<T> {
+    let Some(scheme) = scheme else {
+        return work(&Weights { config, source, formats: Formats::default() });
+    };
+    let (after, formats) = (scheme.apply(config), scheme.formats());
+    work(&Weights { config: &after, source: &Quantizing::new(source, scheme, config), formats })
 }
 
 impl EngineArgs {
