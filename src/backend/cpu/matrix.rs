@@ -53,7 +53,8 @@ struct Packed {
     /// Bytes of a row of weights.
     row_bytes: usize,
     scales: Vec<f32>,
-    zero_points: Option<Vec<u8>>,
+    /// As many as scales, also where all are 8.
+    zero_points: Vec<u8>,
     /// Groups of a row.
     groups: usize,
     span: Span,
@@ -73,8 +74,7 @@ pub(super) enum Span {
 pub(super) struct PackedRow<'a> {
     pub chunks: &'a [[u8; CHUNK_BYTES]],
     pub scales: &'a [f32],
-    /// One for each scale; none is 8 everywhere.
-    zero_points: &'a [u8],
+    pub zero_points: &'a [u8],
     pub span: Span,
 }
 
@@ -197,8 +197,8 @@ impl Packed {
         };
         assert!(shape.k.is_multiple_of(shape.group), "groups of {}: {shape:?}", tensor.name);
         let groups = shape.groups();
-        let zero_points = matrix.zero_points.as_ref().map_or(shape.n * groups, Vec::len);
-        let found = (matrix.quants.len(), matrix.scales.len(), zero_points);
+        let zero_points = matrix.zero_points.unwrap_or_else(|| vec![8; shape.n * groups]);
+        let found = (matrix.quants.len(), matrix.scales.len(), zero_points.len());
         assert_eq!(found, (shape.n * shape.k, shape.n * groups, shape.n * groups), "{shape:?}");
         let row_bytes = shape.k.div_ceil(CHUNK) * CHUNK_BYTES;
         let bytes = shape.n.checked_mul(row_bytes);
@@ -209,8 +209,7 @@ impl Packed {
                 pack_chunk(quants, chunk.as_chunks_mut().0);
             }
         });
-        let (scales, zero_points) = (matrix.scales, matrix.zero_points);
-        Ok(Packed { words, row_bytes, scales, zero_points, groups, span })
+        Ok(Packed { words, row_bytes, scales: matrix.scales, zero_points, groups, span })
     }
 
     #[inline(always)]
@@ -220,17 +219,9 @@ impl Packed {
         PackedRow {
             chunks: bytes.as_chunks().0,
             scales: &self.scales[groups.clone()],
-            zero_points: self.zero_points.as_ref().map_or(&[], |z| &z[groups]),
+            zero_points: &self.zero_points[groups],
             span: self.span,
         }
-    }
-}
-
-impl PackedRow<'_> {
-    /// Of one group.
-    #[inline(always)]
-    pub(super) fn zero_point(&self, group: usize) -> f32 {
-        self.zero_points.get(group).map_or(8.0, |&z| f32::from(z))
     }
 }
 

@@ -243,37 +243,7 @@ fn convert_blocks<'a, S: Simd, R: Blocks<'a>, const N: usize>(
 impl PackedRow<'_> {
     #[inline(always)]
     fn table<S: Simd>(self, s: S, group: usize) -> S::Table {
-        s.table(self.scales[group], self.zero_point(group))
-    }
-
-    /// The chunks of a group, and how many weights of each word come before it.
-    #[inline(always)]
-    fn chunks_of(self, group: usize) -> (Range<usize>, usize) {
-        match self.span {
-            Span::Half => (group / 2..group / 2 + 1, group % 2 * (CHUNK_BLOCKS / 2)),
-            Span::Chunks(n) => (group * n..((group + 1) * n).min(self.chunks.len()), 0),
-        }
-    }
-
-    /// Weights of each word that belong to one group.
-    #[inline(always)]
-    fn depth(self) -> usize {
-        match self.span {
-            Span::Half => CHUNK_BLOCKS / 2,
-            Span::Chunks(_) => CHUNK_BLOCKS,
-        }
-    }
-
-    /// The words of a chunk, the first `skipped` weights of each dropped: none or half.
-    #[inline(always)]
-    fn words<S: Simd>(self, s: S, chunk: usize, skipped: usize) -> S::Words {
-        let mut words = s.load_words(&self.chunks[chunk]);
-        if skipped > 0 {
-            for _ in 0..CHUNK_BLOCKS / 2 {
-                words = s.next_weight(words);
-            }
-        }
-        words
+        s.table(self.scales[group], f32::from(self.zero_points[group]))
     }
 }
 
@@ -290,27 +260,10 @@ impl<'a> WeightRow<'a> for PackedRow<'a> {
         rows: &[Self; N],
         ahead: usize,
     ) -> [[S::V; N]; M] {
-        let mut acc = [[s.splat(0.0); N]; M];
-        let blocks = x[0].len();
-        for group in 0..rows[0].scales.len() {
-            let mut tables = [s.table(0.0, 0.0); N];
-            for j in 0..N {
-                tables[j] = rows[j].table(s, group);
-            }
-            let (chunks, skipped) = rows[0].chunks_of(group);
-            for chunk in chunks {
-                let mut words = [s.load_words(&[0; 4 * LANES]); N];
-                for j in 0..N {
-                    let line = std::ptr::from_ref(&rows[j].chunks[chunk]).cast::<u8>();
-                    s.prefetch(line.wrapping_add(ahead));
-                    words[j] = rows[j].words(s, chunk, skipped);
-                }
-                let first = chunk * CHUNK_BLOCKS + skipped;
-                let k = first..(first + rows[0].depth()).min(blocks);
-                acc = lanes_of_words(s, x, k, words, &tables, acc);
-            }
+        match rows[0].span {
+            Span::Half => lanes_of_chunks::<S, M, N, 2>(s, x, rows, 1, ahead),
+            Span::Chunks(n) => lanes_of_chunks::<S, M, N, 1>(s, x, rows, n, ahead),
         }
-        acc
     }
 
     #[inline(always)]
@@ -322,53 +275,116 @@ impl<'a> WeightRow<'a> for PackedRow<'a> {
         i: usize,
     ) {
         assert!(k.start.is_multiple_of(CHUNK_BLOCKS), "blocks from {} on", k.start);
-        let mut group = match self.span {
-            Span::Half => 2 * (k.start / CHUNK_BLOCKS),
-            Span::Chunks(n) => k.start / CHUNK_BLOCKS / n,
+        let (halves, n) = match self.span {
+            Span::Half => (2, 1),
+            Span::Chunks(n) => (1, n),
         };
-        let mut block = k.start;
-        while block < k.end {
-            let table = self.table(s, group);
-            let (chunks, skipped) = self.chunks_of(group);
-            for chunk in chunks.start.max(block / CHUNK_BLOCKS)..chunks.end {
-                let mut words = self.words(s, chunk, skipped);
-                for to in to[block - k.start..k.len()].iter_mut().take(self.depth()) {
+        for (to, chunk) in to[..k.len()].chunks_mut(CHUNK_BLOCKS).zip(k.start / CHUNK_BLOCKS..) {
+            let mut words = s.load_words(&self.chunks[chunk]);
+            for (half, to) in to.chunks_mut(CHUNK_BLOCKS / halves).enumerate() {
+                let table = self.table(s, halves * chunk / n + half);
+                for to in to {
                     s.store(s.lowest_weight(words, table), &mut to[i]);
                     words = s.next_weight(words);
-                    block += 1;
                 }
             }
-            group += 1;
         }
     }
 }
 
-/// Adds the products of the blocks `k` of x, one weight of each word after the other, to lanes.
+/// The lanes of rows of int4 that have a table for each of HALVES parts of a chunk or, with one
+/// part, for each `n` chunks.
 #[inline(always)]
-fn lanes_of_words<S: Simd, const M: usize, const N: usize>(
+fn lanes_of_chunks<S: Simd, const M: usize, const N: usize, const HALVES: usize>(
     s: S,
     x: &[&[[f32; LANES]]; M],
-    k: Range<usize>,
-    mut words: [S::Words; N],
-    tables: &[S::Table; N],
-    mut acc: [[S::V; N]; M],
+    rows: &[PackedRow<'_>; N],
+    n: usize,
+    ahead: usize,
 ) -> [[S::V; N]; M] {
-    let mut tokens: [&[[f32; LANES]]; M] = [&[]; M];
-    for i in 0..M {
-        tokens[i] = &x[i][k.clone()];
+    let mut acc = [[s.splat(0.0); N]; M];
+    let (whole, rest) = (x[0].len() / CHUNK_BLOCKS, x[0].len() % CHUNK_BLOCKS);
+    // Indices into slices of lengths that the compiler knows to be equal need no checks.
+    let mut rows = *rows;
+    for row in &mut rows {
+        row.chunks = &row.chunks[..whole + rest.min(1)];
     }
-    for k in 0..k.len() {
-        let mut v = [s.splat(0.0); N];
-        for j in 0..N {
-            v[j] = s.lowest_weight(words[j], tables[j]);
-            words[j] = s.next_weight(words[j]);
-        }
-        for i in 0..M {
-            let x = s.load(&tokens[i][k]);
+    let mut tokens: [&[[[f32; LANES]; CHUNK_BLOCKS]]; M] = [&[]; M];
+    for i in 0..M {
+        tokens[i] = &x[i].as_chunks().0[..whole];
+    }
+    let (mut group, mut left) = (0, n);
+    for chunk in 0..whole {
+        let mut words = load_chunk(s, &rows, chunk, ahead);
+        for half in 0..HALVES {
+            let mut tables = [s.table(0.0, 0.0); N];
             for j in 0..N {
-                acc[i][j] = s.fma(x, v[j], acc[i][j]);
+                tables[j] = rows[j].table(s, group + half);
             }
+            for b in 0..CHUNK_BLOCKS / HALVES {
+                let mut x: [&[f32; LANES]; M] = [&[0.0; LANES]; M];
+                for i in 0..M {
+                    x[i] = &tokens[i][chunk][half * (CHUNK_BLOCKS / HALVES) + b];
+                }
+                add_weights(s, x, &mut words, &tables, &mut acc);
+            }
+        }
+        left -= 1;
+        if left == 0 {
+            (group, left) = (group + HALVES, n);
+        }
+    }
+    if rest > 0 {
+        let mut words = load_chunk(s, &rows, whole, ahead);
+        for b in 0..rest {
+            let mut tables = [s.table(0.0, 0.0); N];
+            for j in 0..N {
+                tables[j] = rows[j].table(s, group + b / (CHUNK_BLOCKS / HALVES));
+            }
+            let mut last: [&[f32; LANES]; M] = [&[0.0; LANES]; M];
+            for i in 0..M {
+                last[i] = &x[i][whole * CHUNK_BLOCKS + b];
+            }
+            add_weights(s, last, &mut words, &tables, &mut acc);
         }
     }
     acc
+}
+
+#[inline(always)]
+fn load_chunk<S: Simd, const N: usize>(
+    s: S,
+    rows: &[PackedRow<'_>; N],
+    chunk: usize,
+    ahead: usize,
+) -> [S::Words; N] {
+    let mut words = [s.load_words(&[0; 4 * LANES]); N];
+    for j in 0..N {
+        let line = &rows[j].chunks[chunk];
+        s.prefetch(std::ptr::from_ref(line).cast::<u8>().wrapping_add(ahead));
+        words[j] = s.load_words(line);
+    }
+    words
+}
+
+/// Adds the products of one block of x with the lowest weight of each word, and drops that weight.
+#[inline(always)]
+fn add_weights<S: Simd, const M: usize, const N: usize>(
+    s: S,
+    x: [&[f32; LANES]; M],
+    words: &mut [S::Words; N],
+    tables: &[S::Table; N],
+    acc: &mut [[S::V; N]; M],
+) {
+    let mut v = [s.splat(0.0); N];
+    for j in 0..N {
+        v[j] = s.lowest_weight(words[j], tables[j]);
+        words[j] = s.next_weight(words[j]);
+    }
+    for i in 0..M {
+        let x = s.load(x[i]);
+        for j in 0..N {
+            acc[i][j] = s.fma(x, v[j], acc[i][j]);
+        }
+    }
 }
