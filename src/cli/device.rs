@@ -12,7 +12,7 @@ use crate::engine::{Engine, EngineOptions, Generator, Scorer, Server};
 #[cfg(not(feature = "cuda"))]
 use crate::error::Error;
 use crate::error::Result;
-use crate::load::Checkpoint;
+use crate::load::{Checkpoint, Source};
 use crate::model::budget::Budget;
 use crate::model::{Decoder, Limits, ModelConfig};
 use crate::text::Tokenizer;
@@ -120,7 +120,11 @@ fn load<B: Backend>(
     pages: usize,
 ) -> Result<Decoder<B>> {
     Budget::check(&backend, config, limits, pages)?;
-    Decoder::load(backend, config.clone(), checkpoint, limits)
+    let decoder = Decoder::load(backend, config.clone(), checkpoint, limits)?;
+    for remark in decoder.backend().remarks() {
+        eprintln!("{}: {remark}", checkpoint.dir().display());
+    }
+    Ok(decoder)
 }
 
 #[cfg(feature = "cuda")]

@@ -24,6 +24,8 @@ use std::sync::Arc;
 pub struct CudaBackend {
     kernels: Kernels,
     scratch: RefCell<Scratch>,
+    /// Names of the int4 matrices whose columns are in an order of their own.
+    dequantised: RefCell<Vec<String>>,
 }
 
 /// Where the blocks of a product that share a tile leave their sums. It grows while a model is
@@ -69,15 +71,24 @@ impl CudaBackend {
     /// # Errors
     /// [`crate::error::Error::Device`] if the device cannot run them.
     pub fn new(driver: Arc<dyn Driver>) -> Result<CudaBackend> {
-        Ok(CudaBackend { kernels: Kernels::new(driver)?, scratch: RefCell::default() })
+        Ok(CudaBackend {
+            kernels: Kernels::new(driver)?,
+            scratch: RefCell::default(),
+            dequantised: RefCell::default(),
+        })
     }
 
     fn driver(&self) -> &Arc<dyn Driver> {
         self.kernels.driver()
     }
 
-    fn prepared(&self, matrix: Result<Matrix>) -> Result<Matrix> {
-        let matrix = matrix?;
+    fn prepared(&self, parts: Vec<HostMatrix>, gated: bool) -> Result<Matrix> {
+        let ordered = parts.iter().filter(|part| match part {
+            HostMatrix::Int4(tensor) => tensor.matrix.order.is_some(),
+            _ => false,
+        });
+        self.dequantised.borrow_mut().extend(ordered.map(|part| part.name().to_owned()));
+        let matrix = Matrix::new(self.driver(), parts, gated)?;
         let (kind, shape) = (matrix.weight().kind(), (matrix.n, matrix.k));
         for phase in [Phase::Prefill, Phase::Decode] {
             check_product(&self.kernels, phase, kind, shape, matrix.gated)?;
@@ -121,6 +132,18 @@ impl Backend for CudaBackend {
         format!("{} ({major}.{minor}, {memory:.0} GB), kernels for {target}", properties.name)
     }
 
+    fn remarks(&self) -> Vec<String> {
+        let names = self.dequantised.borrow();
+        let first = names.first().map(|first| {
+            format!(
+                "{} int4 matrices, {first} the first, have columns in an order of their own \
+                 (desc_act), which no kernel reads: they are kept in bf16, four times as large",
+                names.len()
+            )
+        });
+        first.into_iter().collect()
+    }
+
     fn free_bytes(&self) -> Result<Option<u64>> {
         self.driver().free_bytes().map(Some)
     }
@@ -138,11 +161,11 @@ impl Backend for CudaBackend {
     }
 
     fn matrix(&self, parts: Vec<HostMatrix>) -> Result<Matrix> {
-        self.prepared(Matrix::new(self.driver(), parts, false))
+        self.prepared(parts, false)
     }
 
     fn gated(&self, gate: HostMatrix, up: HostMatrix) -> Result<Matrix> {
-        self.prepared(Matrix::new(self.driver(), vec![gate, up], true))
+        self.prepared(vec![gate, up], true)
     }
 
     fn vector(&self, parts: &[HostTensor]) -> Result<Vector> {

@@ -1,6 +1,7 @@
 //! Weight matrices on a GPU: bf16 row by row, or int4 in the order of [`super::repack`]. Several
 //! tensors of a checkpoint become one matrix, so that one product computes them all.
 
+use super::adapt::adapted;
 use super::driver::{DevicePtr, Driver};
 use super::memory::Buffer;
 use super::ops::gemm::{Weight, WeightKind};
@@ -42,9 +43,9 @@ impl Matrix {
         };
         let (mut plain, mut int4) = (Vec::new(), Vec::new());
         for part in parts {
-            match part {
+            match adapted(part)? {
                 HostMatrix::Plain(tensor) => plain.push(tensor),
-                HostMatrix::Int4(tensor) if tensor.matrix.order.is_none() => int4.push(tensor),
+                HostMatrix::Int4(tensor) => int4.push(tensor),
                 other => return Err(refused(&other)),
             }
         }

@@ -1,5 +1,6 @@
 //! The CUDA backend: kernels compiled at build time, and what launches them.
 
+mod adapt;
 mod backend;
 pub mod driver;
 pub mod kernels;
