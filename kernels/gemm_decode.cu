@@ -23,12 +23,15 @@
 // tile of rows, and tiles * rows * (2 k + k / 4 with a norm) bytes of x and squares, from L2; with
 // splits also 8 * splits * rows * 64 * tiles bytes of partial sums.
 //
-// In flight on an SM are, at 8 columns, the weights of two blocks of four warps: 2 stages of 8 KiB
-// each (128 KiB), or of int4 3 units of groups of 128 (99 KiB) or 7 of groups of 64 (119 KiB). At
-// 16 and 32 columns one block fits, with half of that. At 8 columns the main loop takes for 32
-// weights, in PTX instructions of a warp, 1.53 with bf16, 1.65 with groups of 128 and 2.07 with
-// groups of 64, and with zero points 0.1 and 0.2 more. Four are what a Hopper can issue in the time
-// that the bytes of int4 weights take.
+// The number of stages changes no bit. In flight on an SM are with deep rings, at 8 columns, the
+// weights of two blocks of four warps: 2 stages of 8 KiB each (128 KiB), or of int4 3 units of
+// groups of 128 (99 KiB) or 7 of groups of 64 (119 KiB). At 16 and 32 columns one block fits, with
+// half of that. Shallow rings fit into the 99 KiB that a block has on compute capability 8.6, 8.9
+// and 12.x: a block has 32 KiB in flight, of int4 16, where the memory of such a device needs about
+// 5 KiB an SM (1 TB/s, 0.6 us, 128 SMs). At 8 columns the main loop takes for 32 weights, in PTX
+// instructions of a warp, 1.53 with bf16, 1.65 with groups of 128 and 2.07 with groups of 64, and
+// with zero points 0.1 and 0.2 more. Four are what a Hopper can issue in the time that the bytes of
+// int4 weights take.
 //
 // Grid: x = tiles of rows, which share a tile of W in L2, y = tiles of features, z = splits.
 //
@@ -40,12 +43,16 @@
 template <uint32_t COLUMNS>
 using Sums = float[GEMM_DECODE_FEATURES / 16][COLUMNS / 8][4];
 
+// Whether stages are as many as the largest or as the smallest devices have room for.
+enum class Depth { Deep, Shallow };
+
 // The products of one warp with weights in bf16.
-template <uint32_t COLUMNS_>
+template <uint32_t COLUMNS_, Depth DEPTH = Depth::Deep>
 struct Bf16Slice {
     static constexpr uint32_t COLUMNS = COLUMNS_;
     static constexpr uint32_t K = GEMM_DECODE_BF16_K;
-    static constexpr uint32_t STAGES = GEMM_DECODE_BF16_STAGES;
+    static constexpr uint32_t STAGES = DEPTH == Depth::Deep ? GEMM_DECODE_BF16_STAGES
+                                                             : GEMM_DECODE_BF16_SHALLOW_STAGES;
     using Weights = RowTile<GEMM_DECODE_FEATURES, K, WARP>;
     using Tokens = RowTile<COLUMNS, K, WARP>;
     static constexpr uint32_t WEIGHT_BYTES = Weights::BYTES;
@@ -96,11 +103,13 @@ struct Bf16Slice {
 // The products of one warp with weights in int4. A step is one unit of packed weights, which is one
 // group: its accumulators start at 0 and count in slices by the group's scale. Weights enter as
 // 128 + q; the sum of the tokens, which one more product with ones gives, takes away the rest.
-template <uint32_t COLUMNS_, uint32_t GROUP, bool ZERO_POINTS>
+template <uint32_t COLUMNS_, uint32_t GROUP, bool ZERO_POINTS, Depth DEPTH = Depth::Deep>
 struct Int4Slice {
     static constexpr uint32_t COLUMNS = COLUMNS_;
     static constexpr uint32_t K = GROUP;
-    static constexpr uint32_t STAGES = GEMM_DECODE_INT4_STAGES * 128 / GROUP;
+    static constexpr uint32_t STAGES = DEPTH == Depth::Deep
+                                           ? GEMM_DECODE_INT4_STAGES * 128 / GROUP
+                                           : 1 + GEMM_DECODE_INT4_SHALLOW_COLUMNS / GROUP;
     using Tokens = RowTile<COLUMNS, K, WARP, true>;
     using Unit = Int4Unit<GROUP, ZERO_POINTS>;
     static constexpr uint32_t WEIGHT_BYTES = Unit::BYTES;
@@ -371,7 +380,8 @@ __device__ __forceinline__ void gemm_decode(const GemmParams &p) {
     }
 }
 
-// Instances: the list of what is supported.
+// Instances: the list of what is supported. A shallow ring is there where the deep one takes more
+// than 99 KiB.
 constexpr uint32_t THREADS = GEMM_DECODE_WARPS * WARP;
 KERNEL(gemm_decode_bf16_bf16_m8, GemmParams, THREADS, 2) { gemm_decode<Bf16Slice<8>>(p); }
 KERNEL(gemm_decode_bf16_bf16_m16, GemmParams, THREADS, 1) { gemm_decode<Bf16Slice<16>>(p); }
@@ -411,4 +421,46 @@ KERNEL(gemm_decode_bf16_int4g64z_m16, GemmParams, THREADS, 1) {
 }
 KERNEL(gemm_decode_bf16_int4g64z_m32, GemmParams, THREADS, 1) {
     gemm_decode<Int4Slice<32, 64, true>>(p);
+}
+KERNEL(gemm_decode_bf16_bf16_m8_shallow, GemmParams, THREADS, 2) {
+    gemm_decode<Bf16Slice<8, Depth::Shallow>>(p);
+}
+KERNEL(gemm_decode_bf16_bf16_m16_shallow, GemmParams, THREADS, 1) {
+    gemm_decode<Bf16Slice<16, Depth::Shallow>>(p);
+}
+KERNEL(gemm_decode_bf16_bf16_m32_shallow, GemmParams, THREADS, 1) {
+    gemm_decode<Bf16Slice<32, Depth::Shallow>>(p);
+}
+KERNEL(gemm_decode_bf16_int4g128_m16_shallow, GemmParams, THREADS, 1) {
+    gemm_decode<Int4Slice<16, 128, false, Depth::Shallow>>(p);
+}
+KERNEL(gemm_decode_bf16_int4g128_m32_shallow, GemmParams, THREADS, 1) {
+    gemm_decode<Int4Slice<32, 128, false, Depth::Shallow>>(p);
+}
+KERNEL(gemm_decode_bf16_int4g128z_m8_shallow, GemmParams, THREADS, 2) {
+    gemm_decode<Int4Slice<8, 128, true, Depth::Shallow>>(p);
+}
+KERNEL(gemm_decode_bf16_int4g128z_m16_shallow, GemmParams, THREADS, 1) {
+    gemm_decode<Int4Slice<16, 128, true, Depth::Shallow>>(p);
+}
+KERNEL(gemm_decode_bf16_int4g128z_m32_shallow, GemmParams, THREADS, 1) {
+    gemm_decode<Int4Slice<32, 128, true, Depth::Shallow>>(p);
+}
+KERNEL(gemm_decode_bf16_int4g64_m8_shallow, GemmParams, THREADS, 2) {
+    gemm_decode<Int4Slice<8, 64, false, Depth::Shallow>>(p);
+}
+KERNEL(gemm_decode_bf16_int4g64_m16_shallow, GemmParams, THREADS, 1) {
+    gemm_decode<Int4Slice<16, 64, false, Depth::Shallow>>(p);
+}
+KERNEL(gemm_decode_bf16_int4g64_m32_shallow, GemmParams, THREADS, 1) {
+    gemm_decode<Int4Slice<32, 64, false, Depth::Shallow>>(p);
+}
+KERNEL(gemm_decode_bf16_int4g64z_m8_shallow, GemmParams, THREADS, 2) {
+    gemm_decode<Int4Slice<8, 64, true, Depth::Shallow>>(p);
+}
+KERNEL(gemm_decode_bf16_int4g64z_m16_shallow, GemmParams, THREADS, 1) {
+    gemm_decode<Int4Slice<16, 64, true, Depth::Shallow>>(p);
+}
+KERNEL(gemm_decode_bf16_int4g64z_m32_shallow, GemmParams, THREADS, 1) {
+    gemm_decode<Int4Slice<32, 64, true, Depth::Shallow>>(p);
 }

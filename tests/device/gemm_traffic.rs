@@ -1,9 +1,5 @@
 //! What products ask of memory, of shared memory and of the issue slots, against the heads of
 //! `gemm_decode` and `gemm_prefill`. Operands are zeros: counts do not depend on values.
-//!
-//! Each operand is a buffer of its own of exactly its size, and an access outside of it is a
-//! finding. Different bytes beyond those of the operands can therefore not be touched, and what is
-//! counted here beyond them is read more than once.
 
 use super::gemm::{Format, INT4, KINDS, Kind};
 use super::traffic::Budget;
@@ -12,8 +8,7 @@ use ptxsim::Counters;
 use ridgepoint::backend::Phase;
 use ridgepoint::backend::cuda::memory::Buffer;
 use ridgepoint::backend::cuda::ops::gemm::{
-    Gemm, InputNorm, Output, Variant, arrivals_count, decode_splits, gemm, gemm_in_tiles,
-    partials_bytes, shared_limit,
+    Gemm, InputNorm, Output, arrivals_count, decode_splits, gemm, gemm_in_tiles, partials_bytes,
 };
 use ridgepoint::backend::cuda::repack::packed_bytes;
 use ridgepoint::tensor::int4::Int4Shape;
@@ -60,13 +55,13 @@ impl Product {
     }
 
     /// Bytes that a product asks for, after the heads of the kernels.
-    fn requested(&self, rig: &Rig) -> usize {
+    fn requested(&self) -> usize {
         let Product { rows, n, k, .. } = *self;
         let features = match self.phase {
             Phase::Decode => 64,
             Phase::Prefill => 128,
         };
-        let row_tiles = rows.div_ceil(self.tile.unwrap_or_else(|| self.decode_tile(rig)));
+        let row_tiles = rows.div_ceil(self.tile.unwrap_or_else(|| self.decode_tile()));
         let feature_tiles = n.div_ceil(features);
         let squares = if self.norm { k / 4 } else { 0 };
         let operands = row_tiles * self.weight_bytes() + feature_tiles * rows * (2 * k + squares);
@@ -85,14 +80,29 @@ impl Product {
         operands + partials + bias + epilogue
     }
 
-    /// The tile that the launch code takes: the narrowest that holds all rows, if one does and fits
-    /// into the shared memory of the device.
-    fn decode_tile(&self, rig: &Rig) -> usize {
+    /// Bytes of the operands, of the results, and of what blocks leave for each other, each once.
+    fn compulsory(&self) -> usize {
+        let Product { rows, n, k, .. } = *self;
+        let squares = if self.norm { k / 4 } else { 0 };
+        let bias = if self.bias { 2 * n } else { 0 };
+        let result = match self.kind {
+            Kind::Bf16 => 2 * rows * n,
+            Kind::F32 => 4 * rows * n,
+            Kind::SwiGlu => rows * n,
+            Kind::Residual => 6 * rows * n + rows * n / 4 + 2 * n,
+        };
+        // Written and read: sums, and a counter for each tile.
+        let scratch = match self.phase {
+            Phase::Decode => partials_bytes(n, k, rows) as usize + 4 * arrivals_count(n, k, rows),
+            Phase::Prefill => 0,
+        };
+        self.weight_bytes() + rows * (2 * k + squares) + bias + result + 2 * scratch
+    }
+
+    /// The tile that the launch code takes: the narrowest that holds all rows, if one does.
+    fn decode_tile(&self) -> usize {
         assert_eq!(self.phase, Phase::Decode, "prefill is run in tiles of a given width");
-        let wanted = self.rows.next_power_of_two().clamp(8, 32) as u32;
-        let limit = shared_limit(rig.driver().properties().compute);
-        let chosen = Variant::choose(self.phase, self.format.weight_kind(), wanted, limit);
-        chosen.unwrap().tile as usize
+        self.rows.next_power_of_two().clamp(8, 32)
     }
 
     fn launch(&self, rig: &Rig) {
@@ -138,8 +148,10 @@ impl Product {
     fn check_traffic(&self, rig: &Rig) {
         rig.counters();
         self.launch(rig);
-        let requested = self.requested(rig) as u64;
-        Budget { requested, sectors: requested }.check(rig, &format!("{self:?}"));
+        let requested = self.requested() as u64;
+        let compulsory = self.compulsory() as u64;
+        let budget = Budget { requested, sectors: requested, compulsory };
+        budget.check(rig, &format!("{self:?}"));
     }
 
     /// What one launch counts; nothing on a GPU.

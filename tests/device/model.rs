@@ -21,7 +21,7 @@ const MEAN_TOLERANCE: f32 = 0.01;
 /// Where the two best logits are closer than this, either may win.
 const MARGIN: f32 = 0.05;
 
-fn generator(rig: &Rig, dir: &Path, rows: usize) -> Generator<CudaBackend> {
+pub fn generator(rig: &Rig, dir: &Path, rows: usize) -> Generator<CudaBackend> {
     load(dir, CudaBackend::new(rig.driver().clone()).unwrap(), rows)
 }
 

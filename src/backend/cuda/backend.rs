@@ -157,7 +157,8 @@ impl Backend for CudaBackend {
         let rows = padded_rows(shape.rows.max(shape.logit_rows));
         let (partials, arrivals) = Scratch::bytes(matrices, rows);
         let sampler = Sampler::bytes(padded_rows(shape.logit_rows), vocab, shape.context);
-        Ok(Step::bytes(shape)? + partials + arrivals + sampler)
+        let step = Step::bytes(self.driver().properties(), shape)?;
+        Ok(step + partials + arrivals + sampler)
     }
 
     fn matrix(&self, parts: Vec<HostMatrix>) -> Result<Matrix> {
