@@ -6,7 +6,7 @@ use super::kernels::Kernels;
 use super::matrix::Matrix;
 use super::memory::Buffer;
 use super::ops;
-use super::ops::gemm::{Gemm, InputNorm, Output, check_product};
+use super::ops::gemm::{Gemm, InputNorm, Output, WeightKind, check_product};
 use super::ops::rope::{HeadNorm, RopeAppend};
 use super::sampler::Sampler;
 use super::step::Step;
@@ -90,8 +90,10 @@ impl CudaBackend {
         self.dequantised.borrow_mut().extend(ordered.map(|part| part.name().to_owned()));
         let matrix = Matrix::new(self.driver(), parts, gated)?;
         let (kind, shape) = (matrix.weight().kind(), (matrix.n, matrix.k));
-        for phase in [Phase::Prefill, Phase::Decode] {
-            check_product(&self.kernels, phase, kind, shape, matrix.gated)?;
+        check_product(&self.kernels, Phase::Decode, kind, shape, matrix.gated)?;
+        // A head of int8 needs no prefill; any other matrix of int8 is refused where it is used.
+        if kind != WeightKind::Int8 {
+            check_product(&self.kernels, Phase::Prefill, kind, shape, matrix.gated)?;
         }
         let mut scratch = self.scratch.borrow_mut();
         if !scratch.shapes.contains(&shape) {
@@ -245,6 +247,9 @@ impl Backend for CudaBackend {
         assert_eq!(x.width, k, "x [{}, {}], W [{n}, {k}]", x.rows.padded, x.width);
         assert_eq!(out.width, width, "out of a product with W [{n}, {k}]");
         assert_eq!(weight.gated, gated, "a gated matrix wants SwiGLU, and no other does");
+        if weight.weight().kind() == WeightKind::Int8 {
+            check_product(&self.kernels, phase, WeightKind::Int8, (n, k), gated)?;
+        }
         let norm = match x.squares_ptr() {
             0 => None,
             squares => Some(InputNorm { squares, epsilon: x.eps }),

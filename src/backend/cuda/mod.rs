@@ -10,6 +10,7 @@ pub mod module;
 pub mod ops;
 pub mod params;
 pub mod repack;
+pub mod repack_int8;
 mod sampler;
 mod step;
 mod store;
