@@ -33,6 +33,16 @@ static const uint32_t GEMM_DECODE_INT4_SHALLOW_COLUMNS = 128;
 /// Rows of W in a unit of packed int4 weights. Its columns are one group.
 static const uint32_t INT4_UNIT_ROWS = 64;
 
+/// Columns of a unit of packed int8 weights, which has 64 rows too. What a warp of `gemm_decode`
+/// takes in one step, and so part of the order of sums.
+static const uint32_t INT8_UNIT_COLUMNS = 64;
+
+/// Units that a warp of `gemm_decode` has room for with int8 weights.
+static const uint32_t GEMM_DECODE_INT8_STAGES = 4;
+
+/// The same of the shallow rings.
+static const uint32_t GEMM_DECODE_INT8_SHALLOW_STAGES = 3;
+
 /// Rows of W that a block of `gemm_prefill` takes.
 static const uint32_t GEMM_PREFILL_FEATURES = 128;
 
@@ -69,7 +79,7 @@ static const uint32_t GEMM_OUT_F32 = 2;
 typedef struct GemmParams {
     /// Input, bf16 `[rows, k]`.
     DEVICE_PTR(const uint16_t) x;
-    /// Weights: bf16 `[n, k]`, or packed int4 (`repack.rs`).
+    /// Weights: bf16 `[n, k]`, or packed int4 or int8 (`repack*.rs`).
     DEVICE_PTR(const uint8_t) weight;
     /// Sums of squares for the norm of the input, f32 `[rows, k / NORM_GROUP]`, or null.
     DEVICE_PTR(const float) squares;

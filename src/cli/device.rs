@@ -142,7 +142,11 @@ fn load<B: Backend>(
     pages: usize,
 ) -> Result<Decoder<B>> {
     Budget::check(&backend, weights.config, weights.formats, limits, pages)?;
-    Decoder::load(backend, weights.config.clone(), weights.source, limits)
+    let decoder = Decoder::load(backend, weights.config.clone(), weights.source, limits)?;
+    for remark in decoder.backend().remarks() {
+        eprintln!("{}: {remark}", weights.source.dir().display());
+    }
+    Ok(decoder)
 }
 
 #[cfg(feature = "cuda")]

@@ -10,7 +10,9 @@ use ridgepoint::backend::cuda::ops::gemm::{Variant, WeightKind, check_product};
 const PHASES: [Phase; 2] = [Phase::Decode, Phase::Prefill];
 
 fn variants() -> impl Iterator<Item = Variant> {
-    let pairs = PHASES.into_iter().flat_map(|phase| WeightKind::ALL.map(|kind| (phase, kind)));
+    let pairs = PHASES
+        .into_iter()
+        .flat_map(|phase| WeightKind::of(phase).into_iter().map(move |kind| (phase, kind)));
     pairs.flat_map(|(phase, kind)| Variant::all(phase, kind))
 }
 
@@ -51,9 +53,10 @@ fn enough_is_on_its_way_from_memory() {
             assert!(in_flight >= 48 << 10, "{what}: {in_flight} bytes, {blocks} blocks");
             // The heads of the kernels say so.
             let narrow = match (variant.phase, variant.kind) {
+                (Phase::Decode, WeightKind::Int8) => variant.tile < 32,
                 (Phase::Decode, _) => variant.tile == 8,
                 (Phase::Prefill, WeightKind::Bf16) => true,
-                (Phase::Prefill, WeightKind::Int4 { .. }) => variant.tile < 128,
+                (Phase::Prefill, _) => variant.tile < 128,
             };
             assert!(blocks >= if narrow { 2 } else { 1 }, "{what}: {blocks} blocks");
         }
@@ -73,8 +76,8 @@ fn shallow_rings_fit_every_device_and_keep_its_memory_busy() {
         let deep = Variant { shallow: false, ..*variant };
         assert!(deep.ring().stages > ring.stages, "{variant:?}");
     }
-    // Of five kinds of weights in tiles of 8, 16 and 32, one has a deep ring that fits.
-    assert_eq!(shallow.len(), 5 * 3 - 1);
+    // Of six kinds of weights in tiles of 8, 16 and 32, three have a deep ring that fits.
+    assert_eq!(shallow.len(), 6 * 3 - 3);
 }
 
 /// The launch code counts on 1 KiB of static shared memory at most.
@@ -111,6 +114,12 @@ fn the_widest_tile_gets_the_deepest_ring_that_fits() {
         }
     }
     assert_eq!(decode(zero_points, 100, (8, 9)), (32, true));
+    for (tile, shallow) in [(8, false), (16, false), (32, true)] {
+        assert_eq!(decode(WeightKind::Int8, tile, (9, 0)), (tile, false));
+        assert_eq!(decode(WeightKind::Int8, tile, (8, 0)), (tile, false));
+        assert_eq!(decode(WeightKind::Int8, tile, (8, 9)), (tile, shallow));
+    }
+    assert_eq!(choose(Phase::Prefill, WeightKind::Int8, 32, (9, 0)), None);
     for kind in WeightKind::ALL {
         let chosen = choose(Phase::Prefill, kind, 128, (8, 9));
         assert_eq!(chosen, Some((128, false)), "{kind}");
@@ -124,6 +133,10 @@ fn the_widest_tile_gets_the_deepest_ring_that_fits() {
 fn what_has_no_kernel_is_refused_by_name() {
     let int4 = |group, zero_points| WeightKind::Int4 { group, zero_points };
     for rig in rigs() {
+        let error = check_product(&rig.kernels, Phase::Prefill, WeightKind::Int8, (211, 80), false);
+        let error = error.unwrap_err().to_string();
+        assert!(error.contains("prefill family with int8 weights [211, 80]"), "{error}");
+        check_product(&rig.kernels, Phase::Decode, WeightKind::Int8, (211, 80), false).unwrap();
         for phase in PHASES {
             for kind in WeightKind::ALL {
                 check_product(&rig.kernels, phase, kind, (211, 256), false).unwrap();

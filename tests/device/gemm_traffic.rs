@@ -11,6 +11,7 @@ use ridgepoint::backend::cuda::ops::gemm::{
     Gemm, InputNorm, Output, arrivals_count, decode_splits, gemm, gemm_in_tiles, partials_bytes,
 };
 use ridgepoint::backend::cuda::repack::packed_bytes;
+use ridgepoint::backend::cuda::repack_int8;
 use ridgepoint::tensor::int4::Int4Shape;
 
 #[derive(Debug, Clone, Copy)]
@@ -39,8 +40,13 @@ const PLAIN: Product = Product {
     tile: None,
 };
 
+/// Those of both families.
 fn formats() -> impl Iterator<Item = Format> {
     [Format::Bf16].into_iter().chain(INT4)
+}
+
+fn decode_formats() -> impl Iterator<Item = Format> {
+    formats().chain([Format::Int8])
 }
 
 impl Product {
@@ -51,7 +57,13 @@ impl Product {
             Format::Int4 { group, zero_points } => {
                 packed_bytes(&Int4Shape { n, k, group, zero_points })
             }
+            Format::Int8 => repack_int8::packed_bytes(n, k),
         }
+    }
+
+    /// Of them the scales of rows, which every block along K loads and not copies.
+    fn row_scale_bytes(&self) -> usize {
+        if self.format == Format::Int8 { self.n.next_multiple_of(64) * 4 } else { 0 }
     }
 
     /// Bytes that a product asks for, after the heads of the kernels.
@@ -64,7 +76,9 @@ impl Product {
         let row_tiles = rows.div_ceil(self.tile.unwrap_or_else(|| self.decode_tile()));
         let feature_tiles = n.div_ceil(features);
         let squares = if self.norm { k / 4 } else { 0 };
-        let operands = row_tiles * self.weight_bytes() + feature_tiles * rows * (2 * k + squares);
+        let scales = (decode_splits(n, k) as usize - 1) * self.row_scale_bytes();
+        let weights = self.weight_bytes() + scales;
+        let operands = row_tiles * weights + feature_tiles * rows * (2 * k + squares);
         let partials = match self.phase {
             Phase::Decode => 2 * partials_bytes(n, k, rows) as usize,
             Phase::Prefill => 0,
@@ -167,7 +181,7 @@ impl Product {
 #[test]
 fn decode_asks_for_what_its_head_says() {
     for rig in rigs() {
-        for (i, format) in formats().enumerate() {
+        for (i, format) in decode_formats().enumerate() {
             for (j, (n, k)) in [(1088, 1024), (64 * 133, 256), (80, 2048)].into_iter().enumerate() {
                 for (l, rows) in [1, 8, 20, 40].into_iter().enumerate() {
                     let kind = KINDS[(i + j + l) % 4];
@@ -200,7 +214,7 @@ fn prefill_asks_for_what_its_head_says() {
 #[test]
 fn decode_reads_each_weight_once() {
     for rig in rigs() {
-        for format in formats() {
+        for format in decode_formats() {
             for (rows, n, k) in [(1, 80, 2048), (8, 1088, 1024), (16, 64 * 133, 256)] {
                 let product = Product { format, rows, n, k, ..PLAIN };
                 let Some(counters) = product.counters(&rig) else { continue };
@@ -209,7 +223,7 @@ fn decode_reads_each_weight_once() {
                 let (bytes, sectors) = weights.fold((0, 0), |(bytes, sectors), i| {
                     (bytes + i.traffic.bytes, sectors + i.traffic.sectors)
                 });
-                let all = product.weight_bytes() as u64;
+                let all = (product.weight_bytes() - product.row_scale_bytes()) as u64;
                 assert_eq!((bytes, 32 * sectors), (all, all), "{product:?}");
             }
         }
@@ -221,6 +235,7 @@ fn decode_reads_each_weight_once() {
 fn issue_budget(format: Format) -> (f64, f64) {
     match format {
         Format::Bf16 => (1.55, 1.75),
+        Format::Int8 => (2.6, 2.8),
         Format::Int4 { group: 128, zero_points: false } => (1.75, 2.0),
         Format::Int4 { group: 128, zero_points: true } => (1.75, 2.05),
         // What is done once for each group counts twice.
@@ -235,7 +250,7 @@ fn decode_issues_few_instructions() {
         if let Some(sim) = &rig.sim {
             sim.set_checks(false); // large products, whose accesses other tests watch
         }
-        for format in formats() {
+        for format in decode_formats() {
             // So many tiles that no block shares its tile.
             let product = Product { format, kind: Kind::SwiGlu, n: 64 * 133, k: 4096, ..PLAIN };
             let long = Product { k: 8192, ..product };

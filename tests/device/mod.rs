@@ -20,6 +20,7 @@ mod gemm_traffic;
 mod logprobs;
 mod matrix;
 mod model;
+mod quantised;
 mod rings;
 mod rmsnorm;
 mod rope_append;

@@ -1,7 +1,7 @@
 //! Launch arguments and constants that host and kernels share. Made by `make params` from
 //! kernels/params.h and what it includes, where to change them.
 //!
-//! Headers: 47b1f3d150a9199fefe06c2dc8d1bdd6
+//! Headers: f63b06f6ce055b0d77dd51017b4d490a
 
 /// Tokens in one page of the KV cache.
 pub const KV_PAGE_TOKENS: u32 = 64;
@@ -245,6 +245,13 @@ pub const GEMM_DECODE_BF16_SHALLOW_STAGES: u32 = 2;
 pub const GEMM_DECODE_INT4_SHALLOW_COLUMNS: u32 = 128;
 /// Rows of W in a unit of packed int4 weights. Its columns are one group.
 pub const INT4_UNIT_ROWS: u32 = 64;
+/// Columns of a unit of packed int8 weights, which has 64 rows too. What a warp of `gemm_decode`
+/// takes in one step, and so part of the order of sums.
+pub const INT8_UNIT_COLUMNS: u32 = 64;
+/// Units that a warp of `gemm_decode` has room for with int8 weights.
+pub const GEMM_DECODE_INT8_STAGES: u32 = 4;
+/// The same of the shallow rings.
+pub const GEMM_DECODE_INT8_SHALLOW_STAGES: u32 = 3;
 /// Rows of W that a block of `gemm_prefill` takes.
 pub const GEMM_PREFILL_FEATURES: u32 = 128;
 /// Threads in a block of `gemm_prefill`.
@@ -275,7 +282,7 @@ pub const GEMM_OUT_F32: u32 = 2;
 pub struct GemmParams {
     /// Input, bf16 `[rows, k]`.
     pub x: u64,
-    /// Weights: bf16 `[n, k]`, or packed int4 (`repack.rs`).
+    /// Weights: bf16 `[n, k]`, or packed int4 or int8 (`repack*.rs`).
     pub weight: u64,
     /// Sums of squares for the norm of the input, f32 `[rows, k / NORM_GROUP]`, or null.
     pub squares: u64,

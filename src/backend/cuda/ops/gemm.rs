@@ -32,12 +32,14 @@ pub enum Weight {
         /// Whether there are zero points.
         zero_points: bool,
     },
+    /// int8 as [`crate::backend::cuda::repack_int8`] packs it, 16-byte aligned.
+    Int8(DevicePtr),
 }
 
 impl Weight {
     fn at(&self) -> DevicePtr {
         match *self {
-            Weight::Bf16(at) | Weight::Int4 { at, .. } => at,
+            Weight::Bf16(at) | Weight::Int4 { at, .. } | Weight::Int8(at) => at,
         }
     }
 
@@ -45,6 +47,7 @@ impl Weight {
     pub fn kind(&self) -> WeightKind {
         match *self {
             Weight::Bf16(_) => WeightKind::Bf16,
+            Weight::Int8(_) => WeightKind::Int8,
             Weight::Int4 { group, zero_points, .. } => WeightKind::Int4 { group, zero_points },
         }
     }

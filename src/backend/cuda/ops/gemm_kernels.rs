@@ -7,8 +7,9 @@ use crate::backend::cuda::kernels::Kernels;
 use crate::backend::cuda::params::{
     GEMM_DECODE_BF16_K, GEMM_DECODE_BF16_SHALLOW_STAGES, GEMM_DECODE_BF16_STAGES,
     GEMM_DECODE_FEATURES, GEMM_DECODE_INT4_SHALLOW_COLUMNS, GEMM_DECODE_INT4_STAGES,
-    GEMM_DECODE_WARPS, GEMM_PREFILL_FEATURES, GEMM_PREFILL_INT4_STAGES, GEMM_PREFILL_K,
-    GEMM_PREFILL_STAGES, GEMM_PREFILL_THREADS, INT4_UNIT_ROWS, NORM_GROUP,
+    GEMM_DECODE_INT8_SHALLOW_STAGES, GEMM_DECODE_INT8_STAGES, GEMM_DECODE_WARPS,
+    GEMM_PREFILL_FEATURES, GEMM_PREFILL_INT4_STAGES, GEMM_PREFILL_K, GEMM_PREFILL_STAGES,
+    GEMM_PREFILL_THREADS, INT4_UNIT_ROWS, INT8_UNIT_COLUMNS, NORM_GROUP,
 };
 use crate::error::{Error, Result};
 
@@ -38,10 +39,13 @@ pub enum WeightKind {
         /// Whether there are zero points.
         zero_points: bool,
     },
+    /// 8 bits and a scale a row, as [`crate::backend::cuda::repack_int8`] packs them. For heads,
+    /// which the decode family computes in every pass, so it alone has kernels.
+    Int8,
 }
 
 impl WeightKind {
-    /// Those that have kernels.
+    /// Those that have kernels of both families.
     pub const ALL: [WeightKind; 5] = [
         WeightKind::Bf16,
         WeightKind::Int4 { group: 128, zero_points: false },
@@ -50,8 +54,20 @@ impl WeightKind {
         WeightKind::Int4 { group: 64, zero_points: true },
     ];
 
-    /// Its part of a kernel's name, if it has kernels.
-    fn name(self) -> Option<&'static str> {
+    /// Those that have kernels of a family.
+    pub fn of(phase: Phase) -> Vec<WeightKind> {
+        let further = match phase {
+            Phase::Decode => Some(WeightKind::Int8),
+            Phase::Prefill => None,
+        };
+        WeightKind::ALL.into_iter().chain(further).collect()
+    }
+
+    /// Its part of a kernel's name, if a family has kernels for it.
+    fn name(self, phase: Phase) -> Option<&'static str> {
+        if self == WeightKind::Int8 {
+            return (phase == Phase::Decode).then_some("int8");
+        }
         let names = ["bf16", "int4g128", "int4g128z", "int4g64", "int4g64z"];
         WeightKind::ALL.iter().zip(names).find(|(kind, _)| **kind == self).map(|(_, name)| name)
     }
@@ -59,7 +75,7 @@ impl WeightKind {
     /// What the columns of a matrix are a multiple of.
     fn k_step(self) -> u32 {
         match self {
-            WeightKind::Bf16 => K_STEP,
+            WeightKind::Bf16 | WeightKind::Int8 => K_STEP,
             WeightKind::Int4 { group, .. } => group,
         }
     }
@@ -69,6 +85,7 @@ impl std::fmt::Display for WeightKind {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             WeightKind::Bf16 => write!(f, "bf16 weights"),
+            WeightKind::Int8 => write!(f, "int8 weights"),
             WeightKind::Int4 { group, zero_points } => {
                 let with = if *zero_points { "with" } else { "without" };
                 write!(f, "int4 weights in groups of {group} {with} zero points")
@@ -126,12 +143,13 @@ impl Variant {
     /// All kernels of a family for some weights, widest and deepest first. A shallow ring is there
     /// where the deep one does not fit every device.
     pub fn all(phase: Phase, kind: WeightKind) -> impl Iterator<Item = Variant> + Clone {
+        let tiles = Variant::tiles(phase).into_iter().filter(move |_| kind.name(phase).is_some());
         let of = move |tile| [false, true].map(|shallow| Variant { phase, kind, tile, shallow });
         let exists = |variant: &Variant| {
             let deep = Variant { shallow: false, ..*variant };
             !variant.shallow || !deep.fits(SHARED_LEAST)
         };
-        Variant::tiles(phase).into_iter().flat_map(of).filter(exists)
+        tiles.flat_map(of).filter(exists)
     }
 
     fn fits(&self, shared_bytes: u32) -> bool {
@@ -149,7 +167,7 @@ impl Variant {
             Phase::Prefill => "gemm_prefill",
         };
         assert!(Variant::tiles(phase).contains(&tile), "{op} in tiles of {tile}");
-        let weights = kind.name().unwrap_or_else(|| panic!("{op} has no kernel for {kind}"));
+        let weights = kind.name(phase).unwrap_or_else(|| panic!("{op} has no kernel for {kind}"));
         let ring = if shallow { "_shallow" } else { "" };
         format!("{op}_bf16_{weights}_m{tile}{ring}")
     }
@@ -181,6 +199,15 @@ impl Variant {
                     false => GEMM_DECODE_INT4_STAGES * 128 / group,
                 },
             },
+            (Phase::Decode, WeightKind::Int8) => Ring {
+                weight_bytes: GEMM_DECODE_WARPS * GEMM_DECODE_FEATURES * INT8_UNIT_COLUMNS,
+                token_bytes: GEMM_DECODE_WARPS * self.tile * INT8_UNIT_COLUMNS * BF16,
+                stages: match self.shallow {
+                    true => GEMM_DECODE_INT8_SHALLOW_STAGES,
+                    false => GEMM_DECODE_INT8_STAGES,
+                },
+            },
+            (Phase::Prefill, WeightKind::Int8) => panic!("gemm_prefill has no ring of int8"),
             (Phase::Prefill, WeightKind::Bf16) => Ring {
                 weight_bytes: GEMM_PREFILL_FEATURES * GEMM_PREFILL_K * BF16,
                 token_bytes: self.tile * GEMM_PREFILL_K * BF16,
@@ -228,8 +255,9 @@ pub fn check_product(
         let what = format!("a product of the {family} family with {kind} [{n}, {k}]");
         Err(Error::NoKernel { what, supported })
     };
-    if kind.name().is_none() {
-        return refuse("bf16 weights, int4 weights in groups of 64 or 128".to_owned());
+    if kind.name(phase).is_none() {
+        let further = if phase == Phase::Decode { ", int8 weights" } else { "" };
+        return refuse(format!("bf16 weights, int4 weights in groups of 64 or 128{further}"));
     }
     if k == 0 || !k.is_multiple_of(kind.k_step() as usize) {
         return refuse(format!("columns in multiples of {}", kind.k_step()));
