@@ -1,5 +1,6 @@
 //! The command line's grammar and help texts.
 
+use crate::cli::quantize::args::QuantizeArgs;
 use crate::quantize::Scheme;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
@@ -27,6 +28,8 @@ pub enum Command {
     Generate(Box<GenerateArgs>),
     /// Rate given text: negative log-likelihood of each token, and perplexity
     Eval(EvalArgs),
+    /// Write a model with 4 bits a weight, and say what that cost
+    Quantize(Box<QuantizeArgs>),
     /// List the GPU kernels in this binary with their registers, memory and code size
     Kernels(KernelsArgs),
     /// Tell from config.json alone what fits on a GPU, how fast it can be, and what it costs
