@@ -1,6 +1,7 @@
 //! The command line's grammar and help texts.
 
 use crate::cli::bench::args::BenchArgs;
+use crate::cli::quantize::args::QuantizeArgs;
 use crate::engine::speculate::LENGTH_MAX;
 use crate::quantize::Scheme;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -34,6 +35,8 @@ pub enum Command {
     Eval(EvalArgs),
     /// Measure latency and throughput: of single steps, of many requests, under a load
     Bench(Box<BenchArgs>),
+    /// Write a model with 4 bits a weight, and say what that cost
+    Quantize(Box<QuantizeArgs>),
     /// List the GPU kernels in this binary with their registers, memory and code size
     Kernels(KernelsArgs),
     /// Tell from config.json alone what fits on a GPU, how fast it can be, and what it costs

@@ -13,6 +13,7 @@ mod launches;
 mod output;
 mod plan;
 mod prompts;
+pub mod quantize;
 mod session;
 
 #[cfg(not(feature = "cuda"))]
@@ -42,6 +43,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Generate(args) => generate::run(args, &mut out),
         Command::Eval(args) => eval::run(args, &mut out),
         Command::Bench(args) => bench::run(args, &mut out),
+        Command::Quantize(args) => quantize::run(args, &mut out),
         Command::Kernels(args) => show_kernels(args, &mut out),
         Command::Plan(args) => plan::run(args, &mut out).map(|()| Done::Well),
     };

@@ -210,7 +210,8 @@ impl EngineArgs {
     }
 }
 
-fn set_threads(threads: usize) -> Result<()> {
+/// Fixes how many threads compute; once a process.
+pub fn set_threads(threads: usize) -> Result<()> {
     const THREADS_MAX: usize = 1024;
     if !(1..=THREADS_MAX).contains(&threads) {
         let message = format!("--threads is {threads}, expected 1 to {THREADS_MAX}");
@@ -224,7 +225,7 @@ fn set_threads(threads: usize) -> Result<()> {
 
 /// The model that ships with the project: under `RIDGEPOINT_ROOT`, beside or above the binary, or
 /// in the source tree it was built from.
-fn shipped_model() -> Result<PathBuf> {
+pub fn shipped_model() -> Result<PathBuf> {
     const SHIPPED: &str = "models/target";
     let mut places = Vec::new();
     if let Some(root) = std::env::var_os("RIDGEPOINT_ROOT") {

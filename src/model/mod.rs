@@ -11,3 +11,4 @@ mod weights;
 
 pub use config::{Architecture, ModelConfig};
 pub use decoder::{Decoder, Limits};
+pub use weights::refuse_strangers;

@@ -145,7 +145,10 @@ impl<B: Backend> LayerLoader<'_, B> {
 
 /// Refuses weights that the architecture would leave out of the computation: a bias or a norm that
 /// is there and not used means another model than config.json says.
-fn refuse_strangers(config: &ModelConfig, source: &dyn Source) -> Result<()> {
+///
+/// # Errors
+/// [`Error::Unsupported`] naming the first of them.
+pub fn refuse_strangers(config: &ModelConfig, source: &dyn Source) -> Result<()> {
     let mut strangers = source.names();
     strangers.retain(|name| !known(config, name));
     strangers.sort_unstable();

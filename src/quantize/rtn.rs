@@ -71,25 +71,54 @@ pub fn scale(wanted: f32) -> f32 {
     if stored < f32::MIN_POSITIVE { 1.0 } else { stored }
 }
 
+/// The way to the points of a grid.
+#[derive(Debug, Clone, Copy)]
+pub struct Nearest {
+    inverse: f32,
+    zero: f32,
+    low: f32,
+    high: f32,
+}
+
+impl Nearest {
+    /// To those of `grid`.
+    pub fn of(grid: GroupGrid) -> Nearest {
+        let zero = f32::from(grid.zero);
+        Nearest { inverse: 1.0 / grid.scale, zero, low: -zero, high: f32::from(HIGHEST) - zero }
+    }
+
+    #[inline(always)]
+    fn clamped(&self, weight: f32) -> f32 {
+        let steps = weight * self.inverse;
+        let steps = if steps < self.low { self.low } else { steps };
+        if steps > self.high { self.high } else { steps }
+    }
+
+    /// The point nearest to a weight.
+    #[inline(always)]
+    pub fn point(&self, weight: f32) -> u8 {
+        (self.clamped(weight) + (ROUNDER + self.zero)).to_bits() as u8
+    }
+
+    /// How many steps from zero it is. Of two points equally near this may be the other one.
+    #[inline(always)]
+    pub fn steps(&self, weight: f32) -> f32 {
+        (self.clamped(weight) + ROUNDER) - ROUNDER
+    }
+}
+
 /// The nearest points of `grid`, one for each weight.
 pub fn quantize(weights: &[f32], grid: GroupGrid, quants: &mut [u8]) {
     assert_eq!(weights.len(), quants.len(), "one point a weight");
-    let inverse = 1.0 / grid.scale;
-    let zero = f32::from(grid.zero);
-    let (low, high) = (-zero, f32::from(HIGHEST) - zero);
+    let nearest = Nearest::of(grid);
     for (w, q) in weights.iter().zip(quants) {
-        let steps = w * inverse;
-        let steps = if steps < low { low } else { steps };
-        let steps = if steps > high { high } else { steps };
-        *q = (steps + (ROUNDER + zero)).to_bits() as u8;
+        *q = nearest.point(*w);
     }
 }
 
 /// The nearest point of `grid` to one weight.
 pub fn nearest(weight: f32, grid: GroupGrid) -> u8 {
-    let mut q = [0];
-    quantize(&[weight], grid, &mut q);
-    q[0]
+    Nearest::of(grid).point(weight)
 }
 
 /// What a point stands for.

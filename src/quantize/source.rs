@@ -9,9 +9,9 @@ use crate::tensor::{HostMatrix, HostTensor};
 use std::path::Path;
 
 /// The matrix that a tied head is.
-const EMBEDDING: &str = "model.embed_tokens.weight";
+pub(super) const EMBEDDING: &str = "model.embed_tokens.weight";
 /// The output head.
-const HEAD: &str = "lm_head.weight";
+pub(super) const HEAD: &str = "lm_head.weight";
 
 /// The weights of another source, quantised one by one as they are asked for: what is in memory is
 /// what the caller keeps, and one matrix. Embedding, norms and biases pass as they are.

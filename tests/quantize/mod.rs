@@ -1,6 +1,11 @@
 //! `quantize`: grids, sources, calibrated methods, the directories that are written, receipts.
 
+mod command;
+mod gptq;
 mod grids;
+mod linalg;
+mod offline;
+mod quality;
 mod source;
 
 use ridgepoint::model::budget::Int4Group;
@@ -38,4 +43,11 @@ fn normal(count: usize, seed: u64, deviation: f32) -> Vec<f32> {
 /// A matrix of f32.
 fn matrix(name: &str, n: usize, k: usize, values: &[f32]) -> HostTensor {
     HostTensor::from_f32(name, vec![n, k], values)
+}
+
+/// A vector of bf16.
+fn bf16_vector(name: &str, values: &[f32]) -> HostTensor {
+    let bytes: Vec<u8> =
+        values.iter().flat_map(|v| half::bf16::from_f32(*v).to_le_bytes()).collect();
+    HostTensor::new(name, ridgepoint::tensor::Dtype::Bf16, vec![values.len()], bytes.into())
 }
