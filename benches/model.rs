@@ -5,9 +5,11 @@
 #![allow(clippy::print_stdout)] // the report
 
 mod bandwidth;
+mod dummy;
 
 use bandwidth::Memory;
 use criterion::{Criterion, Throughput};
+use dummy::{CONTEXT, HIDDEN, KV_WIDTH, LAYERS, VOCAB};
 use ridgepoint::backend::cpu::{CpuBackend, KvCache};
 use ridgepoint::backend::{Backend, Batch, PageId, Phase};
 use ridgepoint::error::{Error, Result};
@@ -18,16 +20,10 @@ use ridgepoint::tensor::int4::{Int4Matrix, Int4Shape, Int4Tensor};
 use ridgepoint::tensor::{HostMatrix, HostTensor, Int8Tensor};
 use serde_json::{Map, Value, json};
 use std::fs::{self, File};
-use std::io::{BufWriter, Write};
+use std::io::Write;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-const HIDDEN: usize = 1024;
-const INNER: usize = 4096;
-const LAYERS: usize = 16;
-const KV_WIDTH: usize = 512;
-const VOCAB: usize = 32_000;
-const CONTEXT: usize = 1024;
 /// Rows of the prefill.
 const ROWS: usize = 512;
 /// Columns that share a scale, of weights of 4 bits.
@@ -35,7 +31,7 @@ const GROUP: usize = 128;
 
 fn main() -> Result<()> {
     let dir = tempfile::tempdir().expect("a temporary directory");
-    write_checkpoint(dir.path()).map_err(Error::io(dir.path(), "cannot write"))?;
+    write_checkpoint(dir.path())?;
     let before = peak_bytes();
     let started = Instant::now();
     let checkpoint = Checkpoint::open(dir.path())?;
@@ -198,34 +194,11 @@ fn peak_bytes() -> Option<u64> {
     line.split_whitespace().nth(1)?.parse::<u64>().ok().map(|kib| kib * 1024)
 }
 
-/// A Llama of this size with small weights that differ.
-fn write_checkpoint(dir: &Path) -> std::io::Result<()> {
-    let config = json!({
-        "architectures": ["LlamaForCausalLM"], "vocab_size": VOCAB, "hidden_size": HIDDEN,
-        "intermediate_size": INNER, "num_hidden_layers": LAYERS, "num_attention_heads": 16,
-        "num_key_value_heads": 8, "max_position_embeddings": CONTEXT,
-    });
-    fs::write(dir.join("config.json"), config.to_string())?;
-    let mut tensors = vec![
-        ("model.embed_tokens.weight".to_string(), vec![VOCAB, HIDDEN]),
-        ("lm_head.weight".to_string(), vec![VOCAB, HIDDEN]),
-        ("model.norm.weight".to_string(), vec![HIDDEN]),
-    ];
-    for layer in 0..LAYERS {
-        for (part, shape) in [
-            ("input_layernorm", vec![HIDDEN]),
-            ("post_attention_layernorm", vec![HIDDEN]),
-            ("self_attn.q_proj", vec![HIDDEN, HIDDEN]),
-            ("self_attn.k_proj", vec![KV_WIDTH, HIDDEN]),
-            ("self_attn.v_proj", vec![KV_WIDTH, HIDDEN]),
-            ("self_attn.o_proj", vec![HIDDEN, HIDDEN]),
-            ("mlp.gate_proj", vec![INNER, HIDDEN]),
-            ("mlp.up_proj", vec![INNER, HIDDEN]),
-            ("mlp.down_proj", vec![HIDDEN, INNER]),
-        ] {
-            tensors.push((format!("model.layers.{layer}.{part}.weight"), shape));
-        }
-    }
+/// Writes the model as a user has one: a file, whose tensors are those that an engine makes up.
+fn write_checkpoint(dir: &Path) -> Result<()> {
+    let io = |e: std::io::Error| Error::io(dir, "cannot write")(e);
+    fs::write(dir.join("config.json"), dummy::json().to_string()).map_err(io)?;
+    let tensors = dummy::tensors();
     let (mut header, mut end) = (Map::new(), 0);
     for (name, shape) in &tensors {
         let start = end;
@@ -234,18 +207,13 @@ fn write_checkpoint(dir: &Path) -> std::io::Result<()> {
         header.insert(name.clone(), entry);
     }
     let header = Value::Object(header).to_string();
-    let mut file = BufWriter::new(File::create(dir.join("model.safetensors"))?);
-    file.write_all(&(header.len() as u64).to_le_bytes())?;
-    file.write_all(header.as_bytes())?;
-    let block: Vec<u8> = (0..1u32 << 19)
-        .map(|i| (i.wrapping_mul(2_654_435_761) >> 20) as f32 / 4096.0 - 0.5)
-        .flat_map(|x| half::bf16::from_f32(x * 0.05).to_le_bytes())
-        .collect();
-    let mut left = end;
-    while left > 0 {
-        let part = left.min(block.len());
-        file.write_all(&block[..part])?;
-        left -= part;
+    let mut file = File::create(dir.join("model.safetensors")).map_err(io)?;
+    file.write_all(&(header.len() as u64).to_le_bytes()).map_err(io)?;
+    file.write_all(header.as_bytes()).map_err(io)?;
+    let made_up = Checkpoint::made_up(0);
+    for (name, shape) in &tensors {
+        let tensor = made_up.tensor(name, shape)?;
+        file.write_all(tensor.bytes.as_slice()).map_err(io)?;
     }
-    file.flush()
+    Ok(())
 }

@@ -11,7 +11,7 @@
 //! - [`backend`]: the ops a device offers; [`backend::cpu`] is the reference.
 //! - [`sample`]: the definition of how a token is drawn.
 //! - [`kv`]: bookkeeping of the paged KV cache.
-//! - [`load`]: checkpoint files; [`tensor`]: the weights in them.
+//! - [`load`]: checkpoint files; [`tensor`]: the weights in them; [`quantize`]: fewer bits of them.
 //! - [`text`]: tokenizer, incremental detokenisation, stop strings, chat templates.
 //! - [`cli`]: the thin binary.
 
@@ -22,6 +22,7 @@ pub mod error;
 pub mod kv;
 pub mod load;
 pub mod model;
+pub mod quantize;
 pub mod request;
 pub mod sample;
 pub mod tensor;

@@ -23,8 +23,12 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("load", &["error", "tensor"]),
     ("backend", &["error", "kv", "request", "sample", "tensor"]),
     ("model", &["backend", "error", "load", "request", "tensor"]),
+    ("quantize", &["backend", "error", "load", "model", "request", "tensor"]),
     ("engine", &["backend", "error", "kv", "model", "request", "sample", "text"]),
-    ("cli", &["backend", "engine", "error", "load", "model", "request", "text"]),
+    (
+        "cli",
+        &["backend", "engine", "error", "load", "model", "quantize", "request", "tensor", "text"],
+    ),
 ];
 
 /// The same inside ptxsim, whose decoder, machine and agents refer to each other.

@@ -1,5 +1,7 @@
 //! The command line's grammar and help texts.
 
+use crate::cli::bench::args::BenchArgs;
+use crate::quantize::Scheme;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
@@ -26,6 +28,8 @@ pub enum Command {
     Generate(Box<GenerateArgs>),
     /// Rate given text: negative log-likelihood of each token, and perplexity
     Eval(EvalArgs),
+    /// Measure latency and throughput: of single steps, of many requests, under a load
+    Bench(Box<BenchArgs>),
     /// List the GPU kernels in this binary with their registers, memory and code size
     Kernels(KernelsArgs),
     /// Tell from config.json alone what fits on a GPU, how fast it can be, and what it costs
@@ -62,9 +66,10 @@ pub struct ModelArgs {
     /// Processor threads [default: one for each core]
     #[arg(long, value_name = "N")]
     pub threads: Option<usize>,
-    /// Print one JSON object for each result on stdout, and everything else on stderr
-    #[arg(long)]
-    pub json: bool,
+    /// Quantise the matrices while they are loaded: int4, with any of group=128|64, zero-point,
+    /// method=rtn|search and head=16|8|4, as in int4:group=64,method=search
+    #[arg(long, value_name = "SCHEME")]
+    pub quantize: Option<Scheme>,
 }
 
 /// `ridgepoint generate`.
@@ -83,6 +88,9 @@ pub struct GenerateArgs {
     /// The model and its device.
     #[command(flatten)]
     pub model: ModelArgs,
+    /// Print one JSON object for each result on stdout, and everything else on stderr
+    #[arg(long)]
+    pub json: bool,
     /// Where prompts come from.
     #[command(flatten)]
     pub source: SourceArgs,
@@ -107,7 +115,7 @@ pub struct GenerateArgs {
 }
 
 /// How an engine serves; nothing here changes any output.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Copy, Args)]
 #[command(next_help_heading = "Serving")]
 pub struct EngineArgs {
     /// Requests that run at a time
@@ -200,6 +208,9 @@ pub struct EvalArgs {
     /// The model and its device.
     #[command(flatten)]
     pub model: ModelArgs,
+    /// Print one JSON object for each result on stdout, and everything else on stderr
+    #[arg(long)]
+    pub json: bool,
     /// What to rate.
     #[command(flatten)]
     pub source: EvalSourceArgs,

@@ -12,12 +12,23 @@ use crate::engine::{Engine, EngineOptions, Generator, Scorer, Server};
 #[cfg(not(feature = "cuda"))]
 use crate::error::Error;
 use crate::error::Result;
-use crate::load::{Checkpoint, Source};
-use crate::model::budget::Budget;
+use crate::load::Source;
+use crate::model::budget::{Budget, Formats};
 use crate::model::{Decoder, Limits, ModelConfig};
+use crate::tensor::Dtype;
 use crate::text::Tokenizer;
 #[cfg(feature = "cuda")]
 use std::sync::Arc;
+
+/// The weights of a model and what is made of them.
+pub struct Weights<'a> {
+    /// The model.
+    pub config: &'a ModelConfig,
+    /// Where its weights come from.
+    pub source: &'a dyn Source,
+    /// Their formats on a device.
+    pub formats: Formats,
+}
 
 /// A device that is there.
 pub enum Device {
@@ -61,25 +72,38 @@ impl Device {
         }
     }
 
+    /// What it is, for a report.
+    pub fn name(&self) -> String {
+        match self {
+            Device::Cpu { .. } => CpuBackend::new().describe(),
+            #[cfg(feature = "cuda")]
+            Device::Cuda(backend) => backend.describe(),
+        }
+    }
+
+    /// The format that weights have on it which are stored as `stored`.
+    pub fn dtype_of(&self, stored: Dtype) -> Dtype {
+        match self {
+            Device::Cpu { .. } => stored,
+            #[cfg(feature = "cuda")]
+            Device::Cuda(_) => Dtype::Bf16,
+        }
+    }
+
     /// Puts a model on it that rates tokens.
     ///
     /// # Errors
     /// What the weights or the device make impossible.
-    pub fn scorer(
-        self,
-        config: &ModelConfig,
-        checkpoint: &Checkpoint,
-        limits: Limits,
-    ) -> Result<Box<dyn Scorer>> {
+    pub fn scorer(self, weights: &Weights<'_>, limits: Limits) -> Result<Box<dyn Scorer>> {
         let pages = pages_for(limits.context);
         Ok(match self {
             Device::Cpu { .. } => {
-                let decoder = load(CpuBackend::new(), config, checkpoint, limits, pages)?;
+                let decoder = load(CpuBackend::new(), weights, limits, pages)?;
                 Box::new(Generator::new(decoder)?)
             }
             #[cfg(feature = "cuda")]
             Device::Cuda(backend) => {
-                let decoder = load(*backend, config, checkpoint, limits, pages)?;
+                let decoder = load(*backend, weights, limits, pages)?;
                 Box::new(Generator::new(decoder)?)
             }
         })
@@ -92,20 +116,19 @@ impl Device {
     pub fn serve(
         self,
         server: Server,
-        config: &ModelConfig,
-        checkpoint: &Checkpoint,
+        weights: &Weights<'_>,
         tokenizer: Option<Tokenizer>,
         options: &EngineOptions,
     ) -> Result<()> {
         let (limits, pages) = (options.limits(), options.pages);
         match self {
             Device::Cpu { .. } => {
-                let decoder = load(CpuBackend::new(), config, checkpoint, limits, pages)?;
+                let decoder = load(CpuBackend::new(), weights, limits, pages)?;
                 server.serve(Engine::new(decoder, tokenizer, options)?)
             }
             #[cfg(feature = "cuda")]
             Device::Cuda(backend) => {
-                let decoder = load(*backend, config, checkpoint, limits, pages)?;
+                let decoder = load(*backend, weights, limits, pages)?;
                 server.serve(Engine::new(decoder, tokenizer, options)?)
             }
         }
@@ -114,15 +137,14 @@ impl Device {
 
 fn load<B: Backend>(
     backend: B,
-    config: &ModelConfig,
-    checkpoint: &Checkpoint,
+    weights: &Weights<'_>,
     limits: Limits,
     pages: usize,
 ) -> Result<Decoder<B>> {
-    Budget::check(&backend, config, limits, pages)?;
-    let decoder = Decoder::load(backend, config.clone(), checkpoint, limits)?;
+    Budget::check(&backend, weights.config, weights.formats, limits, pages)?;
+    let decoder = Decoder::load(backend, weights.config.clone(), weights.source, limits)?;
     for remark in decoder.backend().remarks() {
-        eprintln!("{}: {remark}", checkpoint.dir().display());
+        eprintln!("{}: {remark}", weights.source.dir().display());
     }
     Ok(decoder)
 }

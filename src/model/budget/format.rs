@@ -53,6 +53,13 @@ pub enum HeadFormat {
     /// 8 bits an element and a bf16 scale for each row. A tied head is stored apart from the
     /// embedding then.
     Int8,
+    /// As [`WeightFormat::Int4`]; apart from the embedding in any case.
+    Int4 {
+        /// Elements of a group.
+        group: Int4Group,
+        /// Whether each group has a zero point too.
+        zero_points: bool,
+    },
 }
 
 /// The formats of a model's weights.
@@ -105,6 +112,9 @@ impl HeadFormat {
         match self {
             HeadFormat::Bf16 => vocab * hidden * BF16,
             HeadFormat::Int8 => vocab * (hidden + BF16),
+            HeadFormat::Int4 { group, zero_points } => {
+                WeightFormat::Int4 { group, zero_points }.bytes(vocab, hidden)
+            }
         }
     }
 }
@@ -156,6 +166,7 @@ impl fmt::Display for HeadFormat {
         f.write_str(match self {
             HeadFormat::Bf16 => "bf16",
             HeadFormat::Int8 => "int8",
+            HeadFormat::Int4 { .. } => "int4",
         })
     }
 }

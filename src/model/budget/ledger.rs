@@ -77,18 +77,19 @@ impl Budget {
         Budget { lines }
     }
 
-    /// What a decoder of these limits and `pages` pages take on the device.
+    /// What a decoder of these limits, weights of `formats`, and `pages` pages take on the device.
     ///
     /// # Errors
     /// [`Error::NoKernel`] if it cannot run the model.
     pub fn of<B: Backend>(
         backend: &B,
         config: &ModelConfig,
+        formats: Formats,
         limits: Limits,
         pages: usize,
     ) -> Result<Budget> {
         let scratch = scratch_bytes(backend, config, limits)?;
-        Ok(Budget::new(config, limits, pages, scratch))
+        Ok(Budget::in_formats(config, formats, limits, pages, scratch))
     }
 
     /// Whether `pages` pages and a decoder of these limits fit on the device.
@@ -98,11 +99,12 @@ impl Budget {
     pub fn check<B: Backend>(
         backend: &B,
         config: &ModelConfig,
+        formats: Formats,
         limits: Limits,
         pages: usize,
     ) -> Result<()> {
         let Some(free) = backend.free_bytes()? else { return Ok(()) };
-        let budget = Budget::of(backend, config, limits, pages)?;
+        let budget = Budget::of(backend, config, formats, limits, pages)?;
         match budget.bytes() <= free {
             true => Ok(()),
             false => Err(Error::Device(format!(

@@ -109,6 +109,7 @@ impl Shares<'_> {
             "head" => match self.formats.head {
                 HeadFormat::Bf16 => (BF16_BYTES.value, products.value),
                 HeadFormat::Int8 => (INT8_BYTES.value, products.value),
+                HeadFormat::Int4 { .. } => (INT4_BYTES.value, products.value * INT4_FLOPS.value),
             },
             "attention" => (CACHE_BYTES.value, attention.value),
             _ => (SMALL_BYTES.value, 1.0),

@@ -1,0 +1,52 @@
+//! How fast weights are quantised while a model is loaded, in bytes of bf16 a second.
+#![allow(clippy::unwrap_used)] // a benchmark that cannot be set up is to end with a panic
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use half::bf16;
+use ridgepoint::model::budget::Int4Group;
+use ridgepoint::quantize::matrix::{Fit, int4};
+use ridgepoint::quantize::{Grid, Method};
+use ridgepoint::tensor::{Dtype, HostTensor};
+use std::hint::black_box;
+use std::path::Path;
+use std::time::Duration;
+
+/// One projection of a model of 8 billion parameters, more than the caches hold.
+const SHAPE: [usize; 2] = [4096, 4096];
+
+fn weights() -> HostTensor {
+    let mut state = 1u64;
+    let mut next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963);
+        ((state >> 40) as f32 / (1 << 23) as f32 - 1.0) * 0.03
+    };
+    let count = SHAPE.iter().product();
+    let bytes: Vec<u8> = (0..count).flat_map(|_| bf16::from_f32(next()).to_le_bytes()).collect();
+    HostTensor::new("weights", Dtype::Bf16, SHAPE.to_vec(), bytes.into())
+}
+
+fn quantize(criterion: &mut Criterion) {
+    let tensor = weights();
+    let mut group = criterion.benchmark_group("quantize");
+    group.sample_size(10).warm_up_time(Duration::from_millis(300));
+    group.measurement_time(Duration::from_secs(2));
+    group.throughput(Throughput::Bytes(2 * tensor.len() as u64));
+    for (name, method) in [("rtn", Method::Rtn), ("search", Method::Search)] {
+        for zero_points in [false, true] {
+            let zeros = if zero_points { "/zero-point" } else { "" };
+            for threads in [1, rayon::current_num_threads()] {
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+                let grid = Grid { group: Int4Group::G128, zero_points };
+                group.bench_function(format!("{name}{zeros}/{threads} threads"), |b| {
+                    let fit = Fit::from(method);
+                    let one = || int4(Path::new(""), black_box(&tensor), grid, fit).unwrap();
+                    pool.install(|| b.iter(one));
+                });
+            }
+        }
+    }
+    group.finish();
+}
+
+criterion_group!(benches, quantize);
+criterion_main!(benches);
