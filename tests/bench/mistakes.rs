@@ -43,7 +43,7 @@ fn rates_and_counts_must_be_positive() {
     fails(&["latency", "--prompt", "0"], &["--prompt is 0"]);
     fails(&["latency", "--output", "1"], &["--output is 1", "at least 2"]);
     fails(&["latency", "--repeat", "0"], &["--repeat is 0"]);
-    fails(&["latency", "--depth", "0"], &["--depth is 0"]);
+    fails(&["latency", "--past", "0"], &["--past is 0"]);
 }
 
 #[test]

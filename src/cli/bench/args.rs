@@ -80,7 +80,7 @@ pub struct LatencyArgs {
     pub batch: Vec<usize>,
     /// Tokens that are in the cache when decode begins
     #[arg(long, value_name = "N", default_value_t = 1)]
-    pub depth: usize,
+    pub past: usize,
     /// How often each is measured, after once for warming up
     #[arg(long, value_name = "N", default_value_t = 3)]
     pub repeat: usize,

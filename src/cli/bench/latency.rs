@@ -1,6 +1,6 @@
 //! `bench latency`: the table of prompt and generation lengths that llama-bench made common. A
 //! prefill ends with the first token of its last request; decode begins there, and begins with a
-//! short prompt in the cache unless `--depth` says more.
+//! short prompt in the cache unless `--past` says more.
 
 use super::args::LatencyArgs;
 use super::drive::{Driver, Run};
@@ -81,9 +81,9 @@ fn check(args: &LatencyArgs, bench: &Bench<'_>) -> Result<usize> {
         count("--batch", batch, BATCH_MAX)?;
     }
     count("--repeat", args.repeat, REPEAT_MAX)?;
-    count("--depth", args.depth, context - 1)?;
+    count("--past", args.past, context - 1)?;
     let most = |lengths: &[usize]| lengths.iter().copied().max().unwrap_or(1);
-    let longest = (most(&args.prompt) + 1).max(args.depth.saturating_add(most(&args.output)));
+    let longest = (most(&args.prompt) + 1).max(args.past.saturating_add(most(&args.output)));
     bench.check_context(longest)?;
     Ok(longest)
 }
@@ -127,7 +127,7 @@ fn measure(
     let vocab_size = stand.bench.session.config.vocab_size;
     let (prompt, output) = match test {
         Test::Prefill(tokens) => (tokens, 1),
-        Test::Decode(tokens) => (args.depth, tokens),
+        Test::Decode(tokens) => (args.past, tokens),
     };
     let mut random = Random::new(args.common.seed);
     let mut scripts = || -> Vec<Script> {
