@@ -8,7 +8,8 @@ use ridgepoint::backend::{
     Backend, Batch, Epilogue, Heads, KvShape, Norm, PAGE_SIZE, PageId, Phase, Role,
 };
 use ridgepoint::request::TokenId;
-use ridgepoint::tensor::{Dtype, HostTensor};
+use ridgepoint::tensor::int4::{Int4Matrix, Int4Shape, Int4Tensor};
+use ridgepoint::tensor::{Dtype, HostMatrix, HostTensor, Int8Tensor};
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
@@ -105,6 +106,19 @@ fn bf16_tensor(n: usize, k: usize) -> HostTensor {
     HostTensor::new("w", Dtype::Bf16, vec![n, k], bytes.into())
 }
 
+fn int4_matrix(n: usize, k: usize, group: usize) -> HostMatrix {
+    let shape = Int4Shape { n, k, group, zero_points: false };
+    let quants = (0..n * k).map(|i| ((i * 37 + i / 61) % 16) as u8).collect();
+    let scales = vec![0.01; n * shape.groups()];
+    let matrix = Int4Matrix { quants, scales, zero_points: None, order: None };
+    HostMatrix::Int4(Int4Tensor { name: "w".to_string(), shape, matrix })
+}
+
+fn int8_matrix(n: usize, k: usize) -> HostMatrix {
+    let values = (0..n * k).map(|i| ((i * 37 + i / 61) % 255) as u8 as i8).collect();
+    HostMatrix::Int8(Int8Tensor { name: "w".to_string(), n, k, values, scales: vec![0.01; n] })
+}
+
 fn tensor(backend: &CpuBackend, rows: usize, width: usize) -> ridgepoint::error::Result<Tensor> {
     let mut out = backend.tensor(rows, width, Role::Plain)?;
     backend.upload(&values(rows * width), &mut out)?;
@@ -122,6 +136,20 @@ fn gemm_decode(bench: &mut Bench) -> Result {
             backend.gemm(Phase::Decode, &x, &weight, Epilogue::Store, &mut out)
         });
     }
+    for (name, weight, bytes) in [
+        ("int4g128", int4_matrix(n, k, 128), n * k / 2 + n * k / 128 * 5),
+        ("int4g64", int4_matrix(n, k, 64), n * k / 2 + n * k / 64 * 5),
+        ("int8", int8_matrix(n, k), n * k + n * 4),
+    ] {
+        let weight = backend.matrix(vec![weight])?;
+        for m in [1, 4, 16] {
+            let x = tensor(&backend, m, k)?;
+            let mut out = backend.tensor(m, n, Role::Plain)?;
+            bench.run(&format!("gemm_decode_{name}_m{m}"), Floor::Bytes(bytes), || {
+                backend.gemm(Phase::Decode, &x, &weight, Epilogue::Store, &mut out)
+            });
+        }
+    }
     let (n, k) = (512, 256);
     let weight = bf16_matrix(&backend, n, k)?;
     let x = tensor(&backend, 1, k)?;
@@ -135,12 +163,17 @@ fn gemm_decode(bench: &mut Bench) -> Result {
 fn gemm_prefill(bench: &mut Bench) -> Result {
     let best = bench.backend;
     for (m, n, k) in [(512, 4_096, 4_096), (512, 1_280, 256), (32, 4_096, 4_096)] {
-        gemm_many(bench, best, &format!("gemm_prefill_bf16_m{m}_n{n}_k{k}"), (m, n, k))?;
+        let half = || bf16_tensor(n / 2, k).into();
+        gemm_many(bench, best, &format!("gemm_prefill_bf16_m{m}_n{n}_k{k}"), half, m)?;
+    }
+    for m in [512, 32] {
+        let half = || int4_matrix(2_048, 4_096, 128);
+        gemm_many(bench, best, &format!("gemm_prefill_int4g128_m{m}_n4096_k4096"), half, m)?;
     }
     // The portable set, first in the list, is for reference only.
     for set in InstructionSet::available().into_iter().skip(1) {
         let name = format!("gemm_prefill_bf16_in_cache_{set}");
-        gemm_many(bench, CpuBackend::with(set), &name, (64, 128, 512))?;
+        gemm_many(bench, CpuBackend::with(set), &name, || bf16_tensor(64, 512).into(), 64)?;
     }
     Ok(())
 }
@@ -149,13 +182,14 @@ fn gemm_many(
     bench: &mut Bench,
     backend: CpuBackend,
     name: &str,
-    (m, n, k): (usize, usize, usize),
+    half: impl Fn() -> HostMatrix,
+    m: usize,
 ) -> Result {
-    let half = || bf16_tensor(n / 2, k);
-    let weight = backend.gated(half().into(), half().into())?;
+    let [n, k] = half().shape();
+    let weight = backend.gated(half(), half())?;
     let x = tensor(&backend, m, k)?;
-    let mut out = backend.tensor(m, n / 2, Role::Plain)?;
-    bench.run(name, Floor::Macs(m * n * k), || {
+    let mut out = backend.tensor(m, n, Role::Plain)?;
+    bench.run(name, Floor::Macs(m * 2 * n * k), || {
         backend.gemm(Phase::Prefill, &x, &weight, Epilogue::SwiGlu, &mut out)
     });
     Ok(())

@@ -1,41 +1,43 @@
 //! A whole model on the CPU: a dummy checkpoint of 317 M parameters (634 MB of bf16, larger than
 //! the caches), loaded as a user's would be. Prints the share of the measured memory bandwidth that
-//! decode at batch 1 reaches, the rate of a prefill, and peak memory against the weights.
+//! decode at batch 1 reaches, the rate of a prefill, and peak memory against the weights; then the
+//! same with weights of 4 bits in groups of 128 and a head of 8.
 #![allow(clippy::print_stdout)] // the report
 
 mod bandwidth;
+mod dummy;
 
 use bandwidth::Memory;
 use criterion::{Criterion, Throughput};
+use dummy::{CONTEXT, HIDDEN, KV_WIDTH, LAYERS, VOCAB};
 use ridgepoint::backend::cpu::{CpuBackend, KvCache};
 use ridgepoint::backend::{Backend, Batch, PageId, Phase};
 use ridgepoint::error::{Error, Result};
-use ridgepoint::load::Checkpoint;
+use ridgepoint::load::{Checkpoint, Source};
 use ridgepoint::model::{Decoder, Limits, ModelConfig};
 use ridgepoint::request::TokenId;
+use ridgepoint::tensor::int4::{Int4Matrix, Int4Shape, Int4Tensor};
+use ridgepoint::tensor::{HostMatrix, HostTensor, Int8Tensor};
 use serde_json::{Map, Value, json};
 use std::fs::{self, File};
-use std::io::{BufWriter, Write};
+use std::io::Write;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-const HIDDEN: usize = 1024;
-const INNER: usize = 4096;
-const LAYERS: usize = 16;
-const KV_WIDTH: usize = 512;
-const VOCAB: usize = 32_000;
-const CONTEXT: usize = 1024;
 /// Rows of the prefill.
 const ROWS: usize = 512;
+/// Columns that share a scale, of weights of 4 bits.
+const GROUP: usize = 128;
 
 fn main() -> Result<()> {
     let dir = tempfile::tempdir().expect("a temporary directory");
-    write_checkpoint(dir.path()).map_err(Error::io(dir.path(), "cannot write"))?;
+    write_checkpoint(dir.path())?;
     let before = peak_bytes();
     let started = Instant::now();
-    let (mut decoder, mut kv) = load(dir.path())?;
+    let checkpoint = Checkpoint::open(dir.path())?;
+    let (mut decoder, mut kv) = load(dir.path(), &checkpoint)?;
     println!("load: {:.3} s", started.elapsed().as_secs_f64());
-    let weights = Checkpoint::open(dir.path())?.bytes() as f64;
+    let weights = checkpoint.bytes() as f64;
     prefill(&mut decoder, &mut kv)?;
     decode_step(&mut decoder, &mut kv)?;
     if let (Some(before), Some(after)) = (before, peak_bytes()) {
@@ -50,19 +52,39 @@ fn main() -> Result<()> {
         .measurement_time(Duration::from_secs(4))
         .without_plots()
         .configure_from_args();
-    // The embedding is read for one row only; the head is read whole. Then the keys and values,
-    // f32.
-    let cached = LAYERS * 2 * (ROWS + 1) * KV_WIDTH * 4;
-    let bytes = weights - (VOCAB * HIDDEN * 2) as f64 + cached as f64;
-    let mut group = criterion.benchmark_group("model_317m_bf16");
+    // The embedding is read for one row only; the head is read whole.
+    let bytes = weights - (VOCAB * HIDDEN * 2) as f64;
+    measure(&mut criterion, &memory, "model_317m_bf16", bytes, &mut decoder, &mut kv)?;
+    drop((decoder, kv));
+
+    let (mut decoder, mut kv) = load(dir.path(), &Quantised(checkpoint))?;
+    let head = (VOCAB * (HIDDEN + 4)) as f64;
+    let layers = LAYERS * (2 * HIDDEN * HIDDEN + 2 * KV_WIDTH * HIDDEN + 3 * INNER * HIDDEN);
+    let bytes = head + layers as f64 * (0.5 + 5.0 / GROUP as f64);
+    measure(&mut criterion, &memory, "model_317m_int4", bytes, &mut decoder, &mut kv)
+}
+
+/// Decode at batch 1, which reads `weights` bytes of weights, and prefill.
+fn measure(
+    criterion: &mut Criterion,
+    memory: &Memory,
+    name: &str,
+    weights: f64,
+    decoder: &mut Decoder<CpuBackend>,
+    kv: &mut KvCache,
+) -> Result<()> {
+    prefill(decoder, kv)?;
+    // The keys and values are of f32.
+    let bytes = weights + (LAYERS * 2 * (ROWS + 1) * KV_WIDTH * 4) as f64;
+    let mut group = criterion.benchmark_group(name);
     group.throughput(Throughput::Bytes(bytes as u64));
     let before = memory.bandwidth();
-    let best = timed(&mut group, "decode_m1", || decode_step(&mut decoder, &mut kv));
+    let best = timed(&mut group, "decode_m1", || decode_step(decoder, kv));
     if let Some(seconds) = best {
         let rate = bytes / seconds;
         let bandwidth = before.max(memory.bandwidth());
         println!(
-            "decode_m1: {:.1} tok/s, {:.1} GB/s, {:.0} % of the {:.1} GB/s measured",
+            "{name} decode_m1: {:.1} tok/s, {:.1} GB/s, {:.0} % of the {:.1} GB/s measured",
             1.0 / seconds,
             rate / 1e9,
             100.0 * rate / bandwidth,
@@ -70,12 +92,49 @@ fn main() -> Result<()> {
         );
     }
     group.throughput(Throughput::Elements(ROWS as u64));
-    let best = timed(&mut group, "prefill_512", || prefill(&mut decoder, &mut kv));
+    let best = timed(&mut group, "prefill_512", || prefill(decoder, kv));
     if let Some(seconds) = best {
-        println!("prefill_512: {:.0} tok/s", ROWS as f64 / seconds);
+        println!("{name} prefill_512: {:.0} tok/s", ROWS as f64 / seconds);
     }
     group.finish();
     Ok(())
+}
+
+/// A checkpoint whose layers have 4 bits a weight and whose head has 8, rounded to nearest.
+struct Quantised(Checkpoint);
+
+impl Source for Quantised {
+    fn dir(&self) -> &Path {
+        self.0.dir()
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.0.names()
+    }
+
+    fn vector(&self, name: &str, len: usize) -> Result<HostTensor> {
+        self.0.vector(name, len)
+    }
+
+    fn matrix(&self, name: &str, [n, k]: [usize; 2]) -> Result<HostMatrix> {
+        let plain = self.0.tensor(name, &[n, k])?;
+        if name.contains("embed") {
+            return Ok(plain.into());
+        }
+        let (name, values) = (name.to_string(), plain.to_f32());
+        // The weights are all below 0.025.
+        let round = |x: f32, most: f32| (x * (most / 0.025)).round_ties_even();
+        if name.contains("head") {
+            let values = values.iter().map(|x| round(*x, 127.0) as i8).collect();
+            let scales = vec![0.025 / 127.0; n];
+            return Ok(HostMatrix::Int8(Int8Tensor { name, n, k, values, scales }));
+        }
+        let quants = values.iter().map(|x| (round(*x, 7.0) + 8.0) as u8).collect();
+        let scales = vec![0.025 / 7.0; n * k / GROUP];
+        let matrix = Int4Matrix { quants, scales, zero_points: None, order: None };
+        let shape = Int4Shape { n, k, group: GROUP, zero_points: false };
+        Ok(HostMatrix::Int4(Int4Tensor { name, shape, matrix }))
+    }
 }
 
 /// Runs one benchmark; the best time of an iteration in seconds, or `None` if a filter left it out.
@@ -101,11 +160,10 @@ fn timed(
     best
 }
 
-fn load(dir: &Path) -> Result<(Decoder<CpuBackend>, KvCache)> {
+fn load(dir: &Path, source: &dyn Source) -> Result<(Decoder<CpuBackend>, KvCache)> {
     let config = ModelConfig::load(dir)?;
-    let checkpoint = Checkpoint::open(dir)?;
     let limits = Limits { rows: ROWS, logit_rows: 1, sequences: 1, context: CONTEXT };
-    let decoder = Decoder::load(CpuBackend::new(), config, &checkpoint, limits)?;
+    let decoder = Decoder::load(CpuBackend::new(), config, source, limits)?;
     let kv = decoder.kv_cache(CONTEXT.div_ceil(64))?;
     Ok((decoder, kv))
 }
@@ -136,34 +194,11 @@ fn peak_bytes() -> Option<u64> {
     line.split_whitespace().nth(1)?.parse::<u64>().ok().map(|kib| kib * 1024)
 }
 
-/// A Llama of this size with small weights that differ.
-fn write_checkpoint(dir: &Path) -> std::io::Result<()> {
-    let config = json!({
-        "architectures": ["LlamaForCausalLM"], "vocab_size": VOCAB, "hidden_size": HIDDEN,
-        "intermediate_size": INNER, "num_hidden_layers": LAYERS, "num_attention_heads": 16,
-        "num_key_value_heads": 8, "max_position_embeddings": CONTEXT,
-    });
-    fs::write(dir.join("config.json"), config.to_string())?;
-    let mut tensors = vec![
-        ("model.embed_tokens.weight".to_string(), vec![VOCAB, HIDDEN]),
-        ("lm_head.weight".to_string(), vec![VOCAB, HIDDEN]),
-        ("model.norm.weight".to_string(), vec![HIDDEN]),
-    ];
-    for layer in 0..LAYERS {
-        for (part, shape) in [
-            ("input_layernorm", vec![HIDDEN]),
-            ("post_attention_layernorm", vec![HIDDEN]),
-            ("self_attn.q_proj", vec![HIDDEN, HIDDEN]),
-            ("self_attn.k_proj", vec![KV_WIDTH, HIDDEN]),
-            ("self_attn.v_proj", vec![KV_WIDTH, HIDDEN]),
-            ("self_attn.o_proj", vec![HIDDEN, HIDDEN]),
-            ("mlp.gate_proj", vec![INNER, HIDDEN]),
-            ("mlp.up_proj", vec![INNER, HIDDEN]),
-            ("mlp.down_proj", vec![HIDDEN, INNER]),
-        ] {
-            tensors.push((format!("model.layers.{layer}.{part}.weight"), shape));
-        }
-    }
+/// Writes the model as a user has one: a file, whose tensors are those that an engine makes up.
+fn write_checkpoint(dir: &Path) -> Result<()> {
+    let io = |e: std::io::Error| Error::io(dir, "cannot write")(e);
+    fs::write(dir.join("config.json"), dummy::json().to_string()).map_err(io)?;
+    let tensors = dummy::tensors();
     let (mut header, mut end) = (Map::new(), 0);
     for (name, shape) in &tensors {
         let start = end;
@@ -172,18 +207,13 @@ fn write_checkpoint(dir: &Path) -> std::io::Result<()> {
         header.insert(name.clone(), entry);
     }
     let header = Value::Object(header).to_string();
-    let mut file = BufWriter::new(File::create(dir.join("model.safetensors"))?);
-    file.write_all(&(header.len() as u64).to_le_bytes())?;
-    file.write_all(header.as_bytes())?;
-    let block: Vec<u8> = (0..1u32 << 19)
-        .map(|i| (i.wrapping_mul(2_654_435_761) >> 20) as f32 / 4096.0 - 0.5)
-        .flat_map(|x| half::bf16::from_f32(x * 0.05).to_le_bytes())
-        .collect();
-    let mut left = end;
-    while left > 0 {
-        let part = left.min(block.len());
-        file.write_all(&block[..part])?;
-        left -= part;
+    let mut file = File::create(dir.join("model.safetensors")).map_err(io)?;
+    file.write_all(&(header.len() as u64).to_le_bytes()).map_err(io)?;
+    file.write_all(header.as_bytes()).map_err(io)?;
+    let made_up = Checkpoint::made_up(0);
+    for (name, shape) in &tensors {
+        let tensor = made_up.tensor(name, shape)?;
+        file.write_all(tensor.bytes.as_slice()).map_err(io)?;
     }
-    file.flush()
+    Ok(())
 }

@@ -37,6 +37,21 @@ __device__ __forceinline__ void int4_fragment(uint32_t (&a)[4], uint32_t word, u
     }
 }
 
+// A fragment of mma from eight signed 8-bit weights: bytes 0 and 2 of `low` become the pair of
+// register 0, bytes 1 and 3 that of register 1, those of `high` registers 2 and 3. The lower seven
+// bits put into the mantissa make 128 + q % 128, exactly; a weight below zero is 128 less than its
+// lower bits, so 256 instead of 128 is taken away where the sign bit is set, exactly too.
+__device__ __forceinline__ void int8_fragment(uint32_t (&a)[4], uint32_t low, uint32_t high) {
+    constexpr uint32_t ONES = 0x3f803f80u;
+#pragma unroll
+    for (uint32_t r = 0; r < 4; r++) {
+        const uint32_t bytes = (r < 2 ? low : high) >> r % 2 * 8;
+        const uint32_t raised = ptx::lop3_and_or(bytes, 0x007f007fu, 0x43004300u);
+        const uint32_t less = ptx::lop3_and_or(bytes, 0x00800080u, 0xc300c300u);
+        a[r] = ptx::fma_rn_bf16x2(raised, ONES, less);
+    }
+}
+
 // Eight elements of bf16 in 16 bytes, as they lie in memory.
 struct Bf16x8 {
     uint32_t pair[4];

@@ -5,13 +5,11 @@
 //   out                  bf16 [tokens, hidden]  or null
 //   gamma                bf16 [hidden]          null: no norm, hidden % 16 == 0 otherwise
 //   scaled               bf16 [tokens, hidden]  bf16(h * gamma) for the picked row h
-//   squares              f32  [tokens, hidden / NORM_GROUP]
-//   table_squares        f32  [vocab, hidden / NORM_GROUP]   picked into squares, without gamma
+//   squares              f32  [tokens, hidden / NORM_GROUP]   with gamma
 //
-// Three uses: the embedding with the norm of the first layer (table, token_ids, out, gamma); the
-// norm of rows that are there already (gamma, no token_ids, no out); and the rows whose logits are
-// wanted, picked from a prepared norm (table_squares). The table may be what another kernel wrote,
-// so it is never read through the read-only path.
+// Two uses: the embedding with the norm of the first layer (table, token_ids, out, gamma), and the
+// norm of rows that are there already (gamma, no token_ids, no out). The table may be what another
+// kernel wrote, so it is never read through the read-only path.
 //
 // The bits of a row depend on its token alone. The order of a sum of squares: a lane takes eight
 // neighbours by fmaf, ascending from 0, then two neighbouring lanes are added.
@@ -61,17 +59,12 @@ __device__ __forceinline__ void embed_vector(const EmbedParams &p) {
     const uint64_t target = (uint64_t)row * p.hidden + column;
     if (inside) h = load_bf16x8(p.table + source);
     if (inside && p.out != nullptr) store_bf16x8(p.out + target, h);
-    if (p.squares == nullptr) return;
+    if (p.gamma == nullptr) return;
 
-    float squares = 0.0f;
-    const bool first_of_group = inside && threadIdx.x % 2 == 0;
-    if (p.gamma != nullptr) {
-        squares = prepare(h, gamma, scaled);
-        if (inside) store_bf16x8(p.scaled + target, scaled);
-    } else if (first_of_group) {
-        squares = p.table_squares[source / NORM_GROUP];
-    }
-    if (first_of_group) p.squares[target / NORM_GROUP] = squares;
+    const float squares = prepare(h, gamma, scaled);
+    if (!inside) return;
+    store_bf16x8(p.scaled + target, scaled);
+    if (threadIdx.x % 2 == 0) p.squares[target / NORM_GROUP] = squares;
 }
 
 // Instances: the list of what is supported.

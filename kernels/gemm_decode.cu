@@ -2,7 +2,8 @@
 //
 //   x        bf16 [rows, k]   16-byte aligned, k a multiple of 16
 //   W        bf16 [n, k]      row-major, 16-byte aligned; or
-//            int4 [n, k]      packed by repack.rs in groups of 128 or 64, 16-byte aligned
+//            int4 [n, k]      packed by repack.rs in groups of 128 or 64, 16-byte aligned; or
+//            int8 [n, k]      packed by repack_int8.rs, a scale a row, 16-byte aligned
 //   the others as GemmParams says; n any number, with a residual or SwiGLU a multiple of 16
 //
 // A block takes 64 features, all tokens of a tile of 8, 16 or 32, and with `splits` blocks a tile a
@@ -14,192 +15,32 @@
 // The order of a sum follows from (n, k) and the kind of weights alone, so a row has the same bits
 // in every tile width: in a slice k ascends by 16 in one chain of accumulators, which with int4
 // weights starts anew for each group, whose sum then counts by one fma with its scale; the slices
-// of a block are added in ascending order, then the sums of the blocks, by the last to arrive. A
-// slice is [steps * i / slices, steps * (i + 1) / slices) of the steps of K, 64 columns or one
-// group of int4 weights, with four slices a block.
+// of a block are added in ascending order, with int8 weights that sum is multiplied by the row's
+// scale, then the sums of the blocks are added, by the last to arrive. A slice is
+// [steps * i / slices, steps * (i + 1) / slices) of the steps of K, 64 columns or one group of int4
+// weights, with four slices a block.
 //
 // Floor: the weights, 2 n k bytes or the units of repack.rs, and what the epilogue reads and
 // writes; 2 n k flops a row. Requested are, with tiles = ceil(n / 64): the weights once for each
 // tile of rows, and tiles * rows * (2 k + k / 4 with a norm) bytes of x and squares, from L2; with
-// splits also 8 * splits * rows * 64 * tiles bytes of partial sums.
+// splits also 8 * splits * rows * 64 * tiles bytes of partial sums, and scales of int8 rows once
+// for each split.
 //
-// In flight on an SM are, at 8 columns, the weights of two blocks of four warps: 2 stages of 8 KiB
-// each (128 KiB), or of int4 3 units of groups of 128 (99 KiB) or 7 of groups of 64 (119 KiB). At
-// 16 and 32 columns one block fits, with half of that. At 8 columns the main loop takes for 32
-// weights, in PTX instructions of a warp, 1.53 with bf16, 1.65 with groups of 128 and 2.07 with
-// groups of 64, and with zero points 0.1 and 0.2 more. Four are what a Hopper can issue in the time
-// that the bytes of int4 weights take.
+// The number of stages changes no bit. In flight on an SM are with deep rings, at 8 columns, the
+// weights of two blocks of four warps: 2 stages of 8 KiB each (128 KiB), or of int4 3 units of
+// groups of 128 (99 KiB) or 7 of groups of 64 (119 KiB), or of int8 3 units (96 KiB). At 16 and 32
+// columns one block fits, with half of that, or two at 16 with int8. Shallow rings fit into the 99 KiB that a block has on compute capability 8.6, 8.9
+// and 12.x: a block has 32 KiB in flight, of int4 16, where the memory of such a device needs about
+// 5 KiB an SM (1 TB/s, 0.6 us, 128 SMs). At 8 columns the main loop takes for 32 weights, in PTX
+// instructions of a warp, 1.53 with bf16, INT8 with int8, 1.65 with groups of 128 and 2.07 with
+// groups of 64, and with zero points 0.1 and 0.2 more. Four are what a Hopper can issue in the time that the bytes of
+// int4 weights take.
 //
 // Grid: x = tiles of rows, which share a tile of W in L2, y = tiles of features, z = splits.
 //
 // Held by tests/device/gemm_decode.rs, gemm_traffic.rs and gemm_kernels.rs.
 
-#include "gemm.cuh"
-
-// Sums of 64 features and COLUMNS tokens, as fragments of mma.
-template <uint32_t COLUMNS>
-using Sums = float[GEMM_DECODE_FEATURES / 16][COLUMNS / 8][4];
-
-// The products of one warp with weights in bf16.
-template <uint32_t COLUMNS_>
-struct Bf16Slice {
-    static constexpr uint32_t COLUMNS = COLUMNS_;
-    static constexpr uint32_t K = GEMM_DECODE_BF16_K;
-    static constexpr uint32_t STAGES = GEMM_DECODE_BF16_STAGES;
-    using Weights = RowTile<GEMM_DECODE_FEATURES, K, WARP>;
-    using Tokens = RowTile<COLUMNS, K, WARP>;
-    static constexpr uint32_t WEIGHT_BYTES = Weights::BYTES;
-
-    Weights weights;
-    Sums<COLUMNS> sum = {};
-
-    __device__ __forceinline__ explicit Bf16Slice(const GemmParams &p)
-        : weights(reinterpret_cast<const uint16_t *>(p.weight), p.n, p.k,
-                  blockIdx.y * GEMM_DECODE_FEATURES, threadIdx.x % WARP) {}
-
-    __device__ __forceinline__ void copy_weights(uint32_t stage, uint32_t step) const {
-        weights.template copy<true>(stage, step);
-    }
-
-    __device__ __forceinline__ void multiply(uint32_t stage) {
-        const uint32_t lane = threadIdx.x % WARP;
-        const uint32_t tokens = stage + WEIGHT_BYTES;
-        // An x4 of W is 16 features by 16 k, one of x 8 tokens by 32 k.
-        const uint32_t a_place = Weights::place(lane % 16, lane / 16);
-        const uint32_t b_place = Tokens::place(lane % 8, lane / 8);
-#pragma unroll
-        for (uint32_t k32 = 0; k32 < K / 32; k32++) {
-            uint32_t b[COLUMNS / 8][4];
-#pragma unroll
-            for (uint32_t t = 0; t < COLUMNS / 8; t++) {
-                ptx::ldmatrix_x4(b[t], tokens + t * 8 * Tokens::ROW_BYTES +
-                                           Tokens::ahead(b_place, k32 * 4));
-            }
-#pragma unroll
-            for (uint32_t half = 0; half < 2; half++) {
-#pragma unroll
-                for (uint32_t f = 0; f < GEMM_DECODE_FEATURES / 16; f++) {
-                    uint32_t a[4];
-                    ptx::ldmatrix_x4(a, stage + f * 16 * Weights::ROW_BYTES +
-                                            Weights::ahead(a_place, k32 * 4 + half * 2));
-#pragma unroll
-                    for (uint32_t t = 0; t < COLUMNS / 8; t++) {
-                        ptx::mma_m16n8k16_bf16(sum[f][t], a, b[t][2 * half], b[t][2 * half + 1],
-                                               sum[f][t]);
-                    }
-                }
-            }
-        }
-    }
-};
-
-// The products of one warp with weights in int4. A step is one unit of packed weights, which is one
-// group: its accumulators start at 0 and count in slices by the group's scale. Weights enter as
-// 128 + q; the sum of the tokens, which one more product with ones gives, takes away the rest.
-template <uint32_t COLUMNS_, uint32_t GROUP, bool ZERO_POINTS>
-struct Int4Slice {
-    static constexpr uint32_t COLUMNS = COLUMNS_;
-    static constexpr uint32_t K = GROUP;
-    static constexpr uint32_t STAGES = GEMM_DECODE_INT4_STAGES * 128 / GROUP;
-    using Tokens = RowTile<COLUMNS, K, WARP, true>;
-    using Unit = Int4Unit<GROUP, ZERO_POINTS>;
-    static constexpr uint32_t WEIGHT_BYTES = Unit::BYTES;
-    static_assert(INT4_UNIT_ROWS == GEMM_DECODE_FEATURES, "a block takes one row of units");
-
-    const uint8_t *source;  // this lane's part of the first unit
-    Sums<COLUMNS> sum = {};
-
-    __device__ __forceinline__ explicit Int4Slice(const GemmParams &p) {
-        const uint64_t unit = (uint64_t)blockIdx.y * (p.k / GROUP);
-        source = p.weight + unit * WEIGHT_BYTES + threadIdx.x % WARP * 16;
-    }
-
-    __device__ __forceinline__ void copy_weights(uint32_t stage, uint32_t step) const {
-        const uint32_t own = threadIdx.x % WARP * 16;
-        copy_from<0>(stage + own, source + (uint64_t)step * WEIGHT_BYTES, own);
-    }
-
-    // The rest of a unit, from byte AT on. AT is part of the instructions' addresses, which a
-    // counter of a loop would have to be added to.
-    template <uint32_t AT>
-    __device__ __forceinline__ static void copy_from(uint32_t target, const uint8_t *from,
-                                                     uint32_t own) {
-        constexpr uint32_t NEXT = AT + WARP * 16;
-        if (NEXT <= WEIGHT_BYTES || AT + own < WEIGHT_BYTES) {
-            ptx::cp_async_16_evict_first_at<AT>(target, from);
-        }
-        if constexpr (NEXT < WEIGHT_BYTES) copy_from<NEXT>(target, from, own);
-    }
-
-    __device__ __forceinline__ void multiply(uint32_t stage) {
-        const uint32_t lane = threadIdx.x % WARP;
-        const uint32_t tokens = stage + WEIGHT_BYTES;
-        const uint32_t b_place = Tokens::place(lane % 8, lane / 8);
-        Sums<COLUMNS> group;
-        float token_sum[COLUMNS / 8][4];
-#pragma unroll
-        for (uint32_t k64 = 0; k64 < K / 64; k64++) {
-            uint32_t b[COLUMNS / 8][2][4];
-#pragma unroll
-            for (uint32_t t = 0; t < COLUMNS / 8; t++) {
-#pragma unroll
-                for (uint32_t k32 = 0; k32 < 2; k32++) {
-                    ptx::ldmatrix_x4(b[t][k32], tokens + t * 8 * Tokens::ROW_BYTES +
-                                                    Tokens::ahead(b_place, k64 * 8 + k32 * 4));
-                }
-#pragma unroll
-                for (uint32_t k16 = 0; k16 < 4; k16++) {
-                    const uint32_t ones[4] = {0x3f803f80u, 0x3f803f80u, 0x3f803f80u, 0x3f803f80u};
-                    accumulate(token_sum[t], k64 + k16 == 0, ones, b[t], k16);
-                }
-            }
-#pragma unroll
-            for (uint32_t f = 0; f < GEMM_DECODE_FEATURES / 16; f++) {
-                const uint4 q = ptx::ld_shared_v4_u32(stage + ((k64 * 4 + f) * WARP + lane) * 16);
-                const uint32_t words[4] = {q.x, q.y, q.z, q.w};
-#pragma unroll
-                for (uint32_t k16 = 0; k16 < 4; k16++) {
-                    uint32_t a[4];
-                    int4_fragment(a, words[k16]);
-#pragma unroll
-                    for (uint32_t t = 0; t < COLUMNS / 8; t++) {
-                        accumulate(group[f][t], k64 + k16 == 0, a, b[t], k16);
-                    }
-                }
-            }
-        }
-#pragma unroll
-        for (uint32_t f = 0; f < GEMM_DECODE_FEATURES / 16; f++) {
-            const uint32_t vectors = stage + Unit::SCALES;
-            const uint32_t scales = Unit::row_pair(vectors, f);
-            const uint32_t offsets = ZERO_POINTS ? Unit::row_pair(vectors + Unit::VECTOR_BYTES, f)
-                                                 : Unit::OFFSET_PAIR;
-#pragma unroll
-            for (uint32_t t = 0; t < COLUMNS / 8; t++) {
-#pragma unroll
-                for (uint32_t i = 0; i < 4; i++) {
-                    const float scale = i < 2 ? bf16_low(scales) : bf16_high(scales);
-                    const float offset = i < 2 ? bf16_low(offsets) : bf16_high(offsets);
-                    const float product = fmaf(offset, token_sum[t][i % 2], group[f][t][i]);
-                    sum[f][t][i] = fmaf(scale, product, sum[f][t][i]);
-                }
-            }
-        }
-    }
-
-    // Adds the products of 16 k, of the 64 that `b` holds.
-    __device__ __forceinline__ static void accumulate(float (&c)[4], bool first,
-                                                      const uint32_t (&a)[4],
-                                                      const uint32_t (&b)[2][4], uint32_t k16) {
-        const uint32_t b0 = b[k16 / 2][k16 % 2 * 2], b1 = b[k16 / 2][k16 % 2 * 2 + 1];
-        const float zero[4] = {0.0f, 0.0f, 0.0f, 0.0f};
-        if (first) {
-            ptx::mma_m16n8k16_bf16(c, a, b0, b1, zero);
-        } else {
-            ptx::mma_m16n8k16_bf16(c, a, b0, b1, c);
-        }
-    }
-};
+#include "gemm_decode.cuh"
 
 // The ring of one warp: STAGES stages, each the weights of a step and the tokens' part of it.
 template <class Slice>
@@ -275,6 +116,17 @@ __device__ __forceinline__ void add(Part &sum, const Part &other) {
     }
 }
 
+// `factors`: of the part's first four features; those of the others are 8 features on.
+__device__ __forceinline__ void multiply(Part &sum, const float4 *factors) {
+    const float4 low = factors[0], high = factors[2];
+    const float f[8] = {low.x, low.y, low.z, low.w, high.x, high.y, high.z, high.w};
+#pragma unroll
+    for (uint32_t i = 0; i < 4; i++) {
+        sum.low[i] *= f[i];
+        sum.high[i] *= f[4 + i];
+    }
+}
+
 __device__ __forceinline__ Part load_partial(const float *at) {
     const float4 low = *reinterpret_cast<const float4 *>(at);
     const float4 high = *reinterpret_cast<const float4 *>(at + 8);
@@ -290,6 +142,7 @@ __device__ __forceinline__ void gemm_decode(const GemmParams &p) {
     static_assert(COLUMNS * Tile::TOKEN_BYTES <= Ring<Slice>::BYTES, "sums take stages' place");
     extern __shared__ uint4 storage[];
     __shared__ float inverse_rms[COLUMNS];
+    __shared__ float4 row_scales[GEMM_DECODE_FEATURES / 4];  // of Slice::ROW_SCALES
 
     ptx::griddepcontrol_launch_dependents();
     const uint32_t warp = threadIdx.x / WARP;
@@ -303,6 +156,10 @@ __device__ __forceinline__ void gemm_decode(const GemmParams &p) {
                            steps * (index + 1) / slices};
     Slice slice(p);
     ring.begin_weights(slice);
+    if constexpr (Slice::ROW_SCALES) {
+        const float4 *scales = Slice::row_scales(p);
+        if (threadIdx.x < GEMM_DECODE_FEATURES / 4) row_scales[threadIdx.x] = scales[threadIdx.x];
+    }
 
     ptx::griddepcontrol_wait();
     const typename Slice::Tokens tokens(p.x, p.rows, p.k, row, threadIdx.x % WARP);
@@ -328,6 +185,9 @@ __device__ __forceinline__ void gemm_decode(const GemmParams &p) {
 #pragma unroll
         for (uint32_t w = 1; w < GEMM_DECODE_WARPS; w++) {
             add(sum, Tile::read(first + w * (Ring<Slice>::BYTES / sizeof(float)), part));
+        }
+        if constexpr (Slice::ROW_SCALES) {
+            multiply(sum, row_scales + Tile::feature(part) / 4);
         }
         return sum;
     };
@@ -371,11 +231,15 @@ __device__ __forceinline__ void gemm_decode(const GemmParams &p) {
     }
 }
 
-// Instances: the list of what is supported.
+// Instances: the list of what is supported. A shallow ring is there where the deep one takes more
+// than 99 KiB.
 constexpr uint32_t THREADS = GEMM_DECODE_WARPS * WARP;
 KERNEL(gemm_decode_bf16_bf16_m8, GemmParams, THREADS, 2) { gemm_decode<Bf16Slice<8>>(p); }
 KERNEL(gemm_decode_bf16_bf16_m16, GemmParams, THREADS, 1) { gemm_decode<Bf16Slice<16>>(p); }
 KERNEL(gemm_decode_bf16_bf16_m32, GemmParams, THREADS, 1) { gemm_decode<Bf16Slice<32>>(p); }
+KERNEL(gemm_decode_bf16_int8_m8, GemmParams, THREADS, 2) { gemm_decode<Int8Slice<8>>(p); }
+KERNEL(gemm_decode_bf16_int8_m16, GemmParams, THREADS, 2) { gemm_decode<Int8Slice<16>>(p); }
+KERNEL(gemm_decode_bf16_int8_m32, GemmParams, THREADS, 1) { gemm_decode<Int8Slice<32>>(p); }
 KERNEL(gemm_decode_bf16_int4g128_m8, GemmParams, THREADS, 2) {
     gemm_decode<Int4Slice<8, 128, false>>(p);
 }
@@ -411,4 +275,49 @@ KERNEL(gemm_decode_bf16_int4g64z_m16, GemmParams, THREADS, 1) {
 }
 KERNEL(gemm_decode_bf16_int4g64z_m32, GemmParams, THREADS, 1) {
     gemm_decode<Int4Slice<32, 64, true>>(p);
+}
+KERNEL(gemm_decode_bf16_bf16_m8_shallow, GemmParams, THREADS, 2) {
+    gemm_decode<Bf16Slice<8, Depth::Shallow>>(p);
+}
+KERNEL(gemm_decode_bf16_bf16_m16_shallow, GemmParams, THREADS, 1) {
+    gemm_decode<Bf16Slice<16, Depth::Shallow>>(p);
+}
+KERNEL(gemm_decode_bf16_bf16_m32_shallow, GemmParams, THREADS, 1) {
+    gemm_decode<Bf16Slice<32, Depth::Shallow>>(p);
+}
+KERNEL(gemm_decode_bf16_int8_m32_shallow, GemmParams, THREADS, 1) {
+    gemm_decode<Int8Slice<32, Depth::Shallow>>(p);
+}
+KERNEL(gemm_decode_bf16_int4g128_m16_shallow, GemmParams, THREADS, 1) {
+    gemm_decode<Int4Slice<16, 128, false, Depth::Shallow>>(p);
+}
+KERNEL(gemm_decode_bf16_int4g128_m32_shallow, GemmParams, THREADS, 1) {
+    gemm_decode<Int4Slice<32, 128, false, Depth::Shallow>>(p);
+}
+KERNEL(gemm_decode_bf16_int4g128z_m8_shallow, GemmParams, THREADS, 2) {
+    gemm_decode<Int4Slice<8, 128, true, Depth::Shallow>>(p);
+}
+KERNEL(gemm_decode_bf16_int4g128z_m16_shallow, GemmParams, THREADS, 1) {
+    gemm_decode<Int4Slice<16, 128, true, Depth::Shallow>>(p);
+}
+KERNEL(gemm_decode_bf16_int4g128z_m32_shallow, GemmParams, THREADS, 1) {
+    gemm_decode<Int4Slice<32, 128, true, Depth::Shallow>>(p);
+}
+KERNEL(gemm_decode_bf16_int4g64_m8_shallow, GemmParams, THREADS, 2) {
+    gemm_decode<Int4Slice<8, 64, false, Depth::Shallow>>(p);
+}
+KERNEL(gemm_decode_bf16_int4g64_m16_shallow, GemmParams, THREADS, 1) {
+    gemm_decode<Int4Slice<16, 64, false, Depth::Shallow>>(p);
+}
+KERNEL(gemm_decode_bf16_int4g64_m32_shallow, GemmParams, THREADS, 1) {
+    gemm_decode<Int4Slice<32, 64, false, Depth::Shallow>>(p);
+}
+KERNEL(gemm_decode_bf16_int4g64z_m8_shallow, GemmParams, THREADS, 2) {
+    gemm_decode<Int4Slice<8, 64, true, Depth::Shallow>>(p);
+}
+KERNEL(gemm_decode_bf16_int4g64z_m16_shallow, GemmParams, THREADS, 1) {
+    gemm_decode<Int4Slice<16, 64, true, Depth::Shallow>>(p);
+}
+KERNEL(gemm_decode_bf16_int4g64z_m32_shallow, GemmParams, THREADS, 1) {
+    gemm_decode<Int4Slice<32, 64, true, Depth::Shallow>>(p);
 }

@@ -40,6 +40,7 @@ fn the_table_is_what_a_decoder_allocates() {
                 compute: (9, 0),
                 multiprocessors: 132,
                 memory_bytes: 1 << 40,
+                shared_bytes: 227 << 10,
             };
             let driver = Arc::new(DryDriver::new(properties, "sm_90a"));
             let backend = CudaBackend::new(driver.clone()).unwrap();

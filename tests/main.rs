@@ -1,6 +1,7 @@
 //! The one integration binary. Modules mirror `src` and `kernels`.
 #![allow(clippy::unwrap_used)] // in a test, a panic is the report
 
+mod bench;
 mod budget;
 mod build_script;
 mod checkpoint;

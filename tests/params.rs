@@ -1,6 +1,6 @@
-//! src/backend/cuda/params.rs is what bindgen makes of kernels/params.h. `make params` writes it
-//! by running this test with RIDGEPOINT_BLESS=1; do so after an edit of the header and before that
-//! of the Rust which uses it, since the test links the library.
+//! src/backend/cuda/params.rs is what bindgen makes of kernels/params.h and the headers that it
+//! includes. `make params` writes it by running this test with RIDGEPOINT_BLESS=1; do so after an
+//! edit of a header and before that of the Rust which uses it, since the test links the library.
 //!
 //! Sizes and offsets of every struct are asserted twice: bindgen writes the figures of the C
 //! compiler into params.rs, where they are checked on each build, and `tests/kernels.rs` holds the
@@ -26,7 +26,7 @@ fn params_are_what_bindgen_makes_of_the_header() {
         }
         None => assert!(
             fs::read_to_string(root().join(GENERATED)).unwrap().starts_with(&head()),
-            "{GENERATED} was made from another {HEADER}: run `make params`"
+            "{GENERATED} was made from other headers: run `make params`"
         ),
         // bindgen finds libclang by this variable alone where it is in no system folder, and a
         // process with many tests must not change its own environment.
@@ -67,24 +67,37 @@ fn has_rustfmt() -> bool {
 }
 
 #[test]
-fn a_changed_header_is_noticed_without_libclang() {
-    let text = fs::read(root().join(HEADER)).unwrap();
-    let changed = [&text[..], b" "].concat();
-    assert_ne!(facts::Fnv::new().field(&text).hex(), facts::Fnv::new().field(&changed).hex());
+fn a_change_of_any_header_is_noticed_without_libclang() {
+    let texts: Vec<String> = headers().into_iter().map(|(_, text)| text).collect();
+    for changed in 0..texts.len() {
+        let mut other = texts.clone();
+        other[changed].push(' ');
+        assert_ne!(hash(&texts), hash(&other), "{}", headers()[changed].0);
+    }
 }
 
 #[test]
-fn the_header_is_c_of_stdint_alone() {
-    let text = fs::read_to_string(root().join(HEADER)).unwrap();
-    let includes: Vec<&str> = text.lines().filter(|l| l.starts_with("#include")).collect();
-    assert_eq!(includes, ["#include <stdint.h>"]);
+fn the_headers_are_c_of_stdint_alone_and_all_are_included() {
+    let headers = headers();
+    let includes = |text: &str| -> Vec<String> {
+        let lines = text.lines().filter_map(|l| l.strip_prefix("#include "));
+        lines.map(|name| name.trim_matches('"').to_owned()).collect()
+    };
+    for (name, text) in &headers {
+        let expected: Vec<&str> = match name.as_str() {
+            "params.h" => headers[1..].iter().map(|(name, _)| name.as_str()).collect(),
+            "params_common.h" => vec!["<stdint.h>"],
+            _ => vec!["params_common.h"],
+        };
+        assert_eq!(includes(text), expected, "{name}");
+    }
 }
 
 fn generate() -> String {
     let text = bindgen::Builder::default()
         .header(root().join(HEADER).to_str().unwrap())
         .clang_arg("-std=c11")
-        .allowlist_file(".*/kernels/params\\.h")
+        .allowlist_file(".*/kernels/params(_[a-z]+)?\\.h")
         .disable_header_comment()
         .parse_callbacks(Box::new(PlainData))
         .raw_line(head().trim_end())
@@ -122,18 +135,31 @@ fn doc_comment(line: &str) -> String {
     )
 }
 
-/// The first lines of the generated file. They name the header's hash, which is all that can be
+/// The first lines of the generated file. They name the headers' hash, which is all that can be
 /// compared where there is no libclang.
 fn head() -> String {
     format!(
         "//! Launch arguments and constants that host and kernels share. Made by `make params` \
-         from\n//! kernels/params.h, where to change them.\n//!\n//! Header: {}\n",
-        header_hash()
+         from\n//! kernels/params.h and what it includes, where to change \
+         them.\n//!\n//! Headers: {}\n",
+        hash(&headers().into_iter().map(|(_, text)| text).collect::<Vec<_>>())
     )
 }
 
-fn header_hash() -> String {
-    facts::Fnv::new().field(&fs::read(root().join(HEADER)).unwrap()).hex()
+/// params.h and the headers beside it that it includes, by name, with their texts.
+fn headers() -> Vec<(String, String)> {
+    let folder = root().join(HEADER).parent().unwrap().to_owned();
+    let names = fs::read_dir(&folder).unwrap().map(|f| f.unwrap().file_name());
+    let names = names.map(|name| name.into_string().unwrap());
+    let mut names: Vec<String> =
+        names.filter(|name| name.starts_with("params") && name.ends_with(".h")).collect();
+    names.sort();
+    let text = |name: &String| fs::read_to_string(folder.join(name)).unwrap();
+    names.iter().map(|name| (name.clone(), text(name))).collect()
+}
+
+fn hash(texts: &[String]) -> String {
+    texts.iter().fold(facts::Fnv::new(), |hash, text| hash.field(text.as_bytes())).hex()
 }
 
 /// The folder of a libclang that can be loaded. bindgen panics where there is none, so it is

@@ -120,3 +120,67 @@ fn a_weight_of_five_bits_is_refused() {
     matrix.quants[3] = 16;
     pack(&shape, &matrix);
 }
+
+mod int8 {
+    //! The same of `backend/cuda/repack_int8`.
+
+    use super::fragment;
+    use proptest::prelude::*;
+    use ridgepoint::backend::cuda::repack_int8::{UNIT, pack_rows, packed_bytes, unpack};
+
+    fn values(n: usize, k: usize, seed: usize) -> (Vec<i8>, Vec<f32>) {
+        let mix = |i: usize| ((i + 1 + seed) as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40;
+        let values = (0..n * k).map(|i| (mix(i) % 255) as i8).collect();
+        (values, (0..n).map(|i| mix(i) as f32 * 1e-5).collect())
+    }
+
+    fn pack(n: usize, k: usize, values: &[i8], scales: &[f32]) -> Vec<u8> {
+        pack_rows((n, k), |row| (&values[row * k..][..k], scales[row]))
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn unpacking_gives_back_what_was_packed(
+            n in 1usize..200,
+            k in 1usize..300,
+            seed in 0usize..1000,
+        ) {
+            let (values, scales) = values(n, k, seed);
+            let packed = pack(n, k, &values, &scales);
+            prop_assert_eq!(packed.len(), packed_bytes(n, k));
+            prop_assert_eq!(unpack((n, k), &packed), (values, scales));
+        }
+    }
+
+    /// One 16-byte access a lane gives the fragments of two steps along K: register r is bytes
+    /// r % 2 and r % 2 + 2 of word r / 2 of the step.
+    #[test]
+    fn every_lane_finds_its_weights_and_every_row_its_scale() {
+        let (n, k) = (UNIT + 8, 2 * UNIT + 16);
+        let (values, scales) = values(n, k, 9);
+        let packed = pack(n, k, &values, &scales);
+        let blocks: Vec<&[u8]> = packed.chunks_exact(packed_bytes(1, k)).collect();
+        assert_eq!(blocks.len(), 2);
+        for (block, bytes) in blocks.into_iter().enumerate() {
+            let (units, block_scales) = bytes.split_at(3 * UNIT * UNIT);
+            for (row, scale) in block_scales.as_chunks::<4>().0.iter().enumerate() {
+                let expected = scales.get(block * UNIT + row).copied().unwrap_or(0.0);
+                assert_eq!(f32::from_le_bytes(*scale), expected);
+            }
+            for (i, words) in units.as_chunks::<16>().0.iter().enumerate() {
+                let (k32, warp, lane) = (i / 128, i / 32 % 4, i % 32);
+                for (step, part) in (0..2).flat_map(|step| (0..8).map(move |part| (step, part))) {
+                    let register = part / 2;
+                    let byte = words[step * 8 + register / 2 * 4 + register % 2 + part % 2 * 2];
+                    let (row, column) = fragment(lane, part);
+                    let row = block * UNIT + warp * 16 + row;
+                    let column = k32 * 32 + step * 16 + column;
+                    let inside = row < n && column < k;
+                    let expected = if inside { values[row * k + column] } else { 0 };
+                    assert_eq!(byte as i8, expected, "row {row}, column {column}");
+                }
+            }
+        }
+    }
+}

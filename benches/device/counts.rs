@@ -21,8 +21,9 @@ const HEADING: &str = "\
 Counts of single launches in the simulator (sm_90a): exact, and no times.
 
   floor    bytes that must come from device memory or go there
-  sectors  bytes of the 32-byte sectors that each instruction touches, as a multiple of the floor;
-           above 1 where blocks read what others have read, from L2
+  unique   bytes of the different 32-byte sectors that a launch touches, as a multiple of the floor
+  sectors  the same instruction by instruction; above 1 where blocks read what others have read,
+           from L2
   asked    bytes that all lanes ask for, as a multiple of the formula at the head of the kernel
   waves    passes through shared memory, as a multiple of the fewest that could do
   instr    instructions of warps, and how many for each 32 weights
@@ -41,8 +42,8 @@ pub fn count() -> Result<()> {
     models.truncate(1);
     println!("{HEADING}");
     println!(
-        "{:<53} {:>10} {:>7} {:>6} {:>6} {:>12} {:>6}",
-        "operation", "floor", "sectors", "asked", "waves", "instr", "per 32"
+        "{:<53} {:>10} {:>6} {:>7} {:>6} {:>6} {:>12} {:>6}",
+        "operation", "floor", "unique", "sectors", "asked", "waves", "instr", "per 32"
     );
     for op in operations(&models, &SIZES) {
         let name = op.name();
@@ -54,6 +55,7 @@ pub fn count() -> Result<()> {
         launch(&device.kernels)?;
         let counters = sim.take_counters()?;
         let sum = |of: fn(&Counters) -> u64| counters.iter().map(of).sum::<u64>();
+        let unique = 32 * sum(|c| c.unique_read_sectors + c.unique_written_sectors);
         let sectors =
             32 * sum(|c| c.global_reads.sectors + c.global_writes.sectors + c.async_copies.sectors);
         let asked = sum(|c| c.global_reads.bytes + c.global_writes.bytes + c.async_copies.bytes);
@@ -63,8 +65,9 @@ pub fn count() -> Result<()> {
         let floor = op.floor();
         let per_32 = op.weights().map(|n| ratio(32 * instructions, n)).unwrap_or_default();
         println!(
-            "{name:<53} {:>10} {:>7} {:>6} {:>6} {instructions:>12} {per_32:>6}",
+            "{name:<53} {:>10} {:>6} {:>7} {:>6} {:>6} {instructions:>12} {per_32:>6}",
             floor.bytes,
+            ratio(unique, floor.bytes),
             ratio(sectors, floor.bytes),
             ratio(asked, op.requested(&device)),
             ratio(waves, fewest),

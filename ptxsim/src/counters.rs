@@ -65,6 +65,11 @@ pub struct Counters {
     pub global_writes: Traffic,
     /// Asynchronous copies: cp.async and bulk.
     pub async_copies: Traffic,
+    /// Different 32-byte sectors of device memory that were read, by whatever instruction, atomic
+    /// operations included.
+    pub unique_read_sectors: u64,
+    /// The same of those that were written.
+    pub unique_written_sectors: u64,
     /// Reads of shared memory, ldmatrix included.
     pub shared_reads: Traffic,
     /// Writes of shared memory, stmatrix included.
@@ -165,6 +170,10 @@ impl fmt::Display for Counters {
                 "{name:<20} {:>14} bytes, {} sectors of 32 bytes, {over} of the least possible",
                 t.bytes, t.sectors
             )?;
+        }
+        if self.unique_read_sectors + self.unique_written_sectors > 0 {
+            let (read, written) = (self.unique_read_sectors, self.unique_written_sectors);
+            writeln!(f, "different sectors    {read:>14} read, {written} written")?;
         }
         let shared = [("shared reads", &self.shared_reads), ("shared writes", &self.shared_writes)];
         for (name, t) in shared.iter().filter(|(_, t)| t.wavefronts > 0) {

@@ -13,4 +13,5 @@ mod parser;
 mod probes;
 mod readme;
 mod report;
+mod sectors;
 mod tensor;

@@ -141,6 +141,12 @@ pub trait Backend {
     /// The device in words, for start-up messages.
     fn describe(&self) -> String;
 
+    /// What became of the weights that this backend has prepared, where it is not what their format
+    /// promises: sentences for whoever loads a model to pass on to the user.
+    fn remarks(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Bytes of device memory that are free; `None` where weights and activations do not go to
     /// memory of a device's own.
     ///

@@ -1,5 +1,6 @@
 //! The command line's grammar and help texts.
 
+use crate::cli::bench::args::BenchArgs;
 use crate::cli::quantize::args::QuantizeArgs;
 use crate::quantize::Scheme;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -28,6 +29,8 @@ pub enum Command {
     Generate(Box<GenerateArgs>),
     /// Rate given text: negative log-likelihood of each token, and perplexity
     Eval(EvalArgs),
+    /// Measure latency and throughput: of single steps, of many requests, under a load
+    Bench(Box<BenchArgs>),
     /// Write a model with 4 bits a weight, and say what that cost
     Quantize(Box<QuantizeArgs>),
     /// List the GPU kernels in this binary with their registers, memory and code size
@@ -70,9 +73,6 @@ pub struct ModelArgs {
     /// method=rtn|search and head=16|8|4, as in int4:group=64,method=search
     #[arg(long, value_name = "SCHEME")]
     pub quantize: Option<Scheme>,
-    /// Print one JSON object for each result on stdout, and everything else on stderr
-    #[arg(long)]
-    pub json: bool,
 }
 
 /// `ridgepoint generate`.
@@ -91,6 +91,9 @@ pub struct GenerateArgs {
     /// The model and its device.
     #[command(flatten)]
     pub model: ModelArgs,
+    /// Print one JSON object for each result on stdout, and everything else on stderr
+    #[arg(long)]
+    pub json: bool,
     /// Where prompts come from.
     #[command(flatten)]
     pub source: SourceArgs,
@@ -115,7 +118,7 @@ pub struct GenerateArgs {
 }
 
 /// How an engine serves; nothing here changes any output.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Copy, Args)]
 #[command(next_help_heading = "Serving")]
 pub struct EngineArgs {
     /// Requests that run at a time
@@ -208,6 +211,9 @@ pub struct EvalArgs {
     /// The model and its device.
     #[command(flatten)]
     pub model: ModelArgs,
+    /// Print one JSON object for each result on stdout, and everything else on stderr
+    #[arg(long)]
+    pub json: bool,
     /// What to rate.
     #[command(flatten)]
     pub source: EvalSourceArgs,

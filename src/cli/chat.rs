@@ -5,7 +5,7 @@ use crate::cli::args::GenerateArgs;
 use crate::cli::generate::{Printer, report_error};
 use crate::cli::output::Output;
 use crate::cli::prompts::{Defaults, no_template};
-use crate::cli::session::{Interrupt, Session};
+use crate::cli::session::{Interrupt, Session, Started};
 use crate::engine::{EngineThread, SubmitOptions};
 use crate::error::{Error, Result};
 use crate::text::{ChatTemplate, Message};
@@ -40,7 +40,8 @@ pub fn run(
     session.tokenizer()?;
     let template = ChatTemplate::load(&session.dir)?.ok_or_else(|| no_template(&session.dir))?;
     let context = args.model.context.unwrap_or(session.config.context.min(CONTEXT_DEFAULT));
-    let (engine, load) = session.engine(args.engine.options(context, 1, session)?)?;
+    let options = args.engine.options(context, 1, session)?;
+    let Started { engine, load, .. } = session.engine(options)?;
     let messages = Vec::new();
     let failed = false;
     let mut chat =
@@ -90,7 +91,7 @@ impl Chat<'_> {
             Err(error @ (Error::Request(_) | Error::Template { .. })) => {
                 self.messages.pop();
                 self.failed = true;
-                report_error(self.args.model.json, None, &error, out)?;
+                report_error(self.args.json, None, &error, out)?;
             }
             Err(error) => return Err(error),
         }
@@ -105,11 +106,11 @@ impl Chat<'_> {
         let prompt = tokenizer.encode(&self.template.render(&self.messages, true)?, false)?;
         let request = self.defaults.request(prompt, self.session);
         let stream = self.engine.client().submit(request.clone(), SubmitOptions::default())?;
-        let printer = Printer::new(self.session, &request, !self.args.model.json, out)?;
+        let printer = Printer::new(self.session, &request, !self.args.json, out)?;
         let load = self.load;
         let report = self.interrupt.during(|cancel| printer.follow(stream, cancel, load))?;
         let text = report.text.clone().unwrap_or_default();
-        report.print(self.args.model.json, out)?;
+        report.print(self.args.json, out)?;
         Ok(text)
     }
 }

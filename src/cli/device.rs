@@ -15,6 +15,7 @@ use crate::error::Result;
 use crate::load::Source;
 use crate::model::budget::{Budget, Formats};
 use crate::model::{Decoder, Limits, ModelConfig};
+use crate::tensor::Dtype;
 use crate::text::Tokenizer;
 #[cfg(feature = "cuda")]
 use std::sync::Arc;
@@ -71,6 +72,24 @@ impl Device {
         }
     }
 
+    /// What it is, for a report.
+    pub fn name(&self) -> String {
+        match self {
+            Device::Cpu { .. } => CpuBackend::new().describe(),
+            #[cfg(feature = "cuda")]
+            Device::Cuda(backend) => backend.describe(),
+        }
+    }
+
+    /// The format that weights have on it which are stored as `stored`.
+    pub fn dtype_of(&self, stored: Dtype) -> Dtype {
+        match self {
+            Device::Cpu { .. } => stored,
+            #[cfg(feature = "cuda")]
+            Device::Cuda(_) => Dtype::Bf16,
+        }
+    }
+
     /// Puts a model on it that rates tokens.
     ///
     /// # Errors
@@ -123,7 +142,11 @@ fn load<B: Backend>(
     pages: usize,
 ) -> Result<Decoder<B>> {
     Budget::check(&backend, weights.config, weights.formats, limits, pages)?;
-    Decoder::load(backend, weights.config.clone(), weights.source, limits)
+    let decoder = Decoder::load(backend, weights.config.clone(), weights.source, limits)?;
+    for remark in decoder.backend().remarks() {
+        eprintln!("{}: {remark}", weights.source.dir().display());
+    }
+    Ok(decoder)
 }
 
 #[cfg(feature = "cuda")]

@@ -48,7 +48,7 @@ pub fn run(args: &EvalArgs, out: &mut Output) -> Result<Done> {
         let rating = Rating { index, nll: &nll, perplexity: perplexity(total, nll.len()) };
         sum += total;
         count += nll.len();
-        if args.model.json {
+        if args.json {
             out.json(&rating)?;
         } else if sequences.len() > 1 {
             let shown = rating.perplexity.map_or("none".to_string(), |p| format!("{p:.4}"));
@@ -58,7 +58,7 @@ pub fn run(args: &EvalArgs, out: &mut Output) -> Result<Done> {
     let shown = perplexity(sum, count).map_or("none".to_string(), |p| format!("{p:.4}"));
     let mean = if count == 0 { 0.0 } else { sum / count as f64 };
     let summary = format!("perplexity {shown} (mean NLL {mean:.5} over {count} tokens)");
-    match args.model.json {
+    match args.json {
         true => eprintln!("{summary}"),
         false => out.text(&format!("{summary}\n"))?,
     }

@@ -4,7 +4,7 @@ use crate::backend::Sampled;
 use crate::cli::args::{GenerateArgs, SamplingArgs};
 use crate::cli::output::Output;
 use crate::cli::prompts::{self, Defaults, Job};
-use crate::cli::session::{Interrupt, Session};
+use crate::cli::session::{Interrupt, Session, Started};
 use crate::cli::{Done, chat};
 use crate::engine::{EngineThread, Event, Finish, Stream, SubmitOptions};
 use crate::error::{Error, Result};
@@ -21,7 +21,7 @@ const INTERRUPT_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Runs the command.
 pub fn run(args: &GenerateArgs, out: &mut Output) -> Result<Done> {
-    if args.sampling.logprobs.is_some() && !args.model.json && args.source.prompts.is_none() {
+    if args.sampling.logprobs.is_some() && !args.json && args.source.prompts.is_none() {
         return Err(Error::Usage("--logprobs needs --json, where they are printed".to_string()));
     }
     let session = Session::open(&args.model)?;
@@ -100,7 +100,7 @@ fn run_jobs(
     let context = context(args, session, &jobs);
     let options = args.engine.options(context, jobs.len(), session)?;
     let ahead = options.waiting.min(4 * options.running);
-    let (engine, load) = session.engine(options)?;
+    let Started { engine, load, .. } = session.engine(options)?;
     let single = args.source.prompts.is_none();
     let mut done = Done::Well;
     let mut jobs = jobs.into_iter();
@@ -113,16 +113,16 @@ fn run_jobs(
         let Some(Waiting { id, request, stream }) = waiting.pop_front() else { break };
         let result = stream.and_then(|stream| {
             let request = request.expect("a request came with the stream");
-            if !args.model.json && !single {
+            if !args.json && !single {
                 let id = id.as_ref().map(Value::to_string).unwrap_or_default();
                 eprintln!("--- {id}");
             }
-            let printer = Printer::new(session, &request, !args.model.json, out)?;
+            let printer = Printer::new(session, &request, !args.json, out)?;
             let report = interrupt.during(|cancel| printer.follow(stream, cancel, load))?;
             // After an interrupt, what had begun is still reported.
             match report.tokens.is_empty() && !single {
                 true => Ok(()),
-                false => Report { id: id.clone(), ..report }.print(args.model.json, out),
+                false => Report { id: id.clone(), ..report }.print(args.json, out),
             }
         });
         match result {
@@ -130,7 +130,7 @@ fn run_jobs(
             Err(error) if single || is_output(&error) => return Err(error),
             Err(error) => {
                 let mistake = error.is_mistake();
-                report_error(args.model.json, id, &error, out)?;
+                report_error(args.json, id, &error, out)?;
                 done = match (done, mistake) {
                     (Done::Well, true) => Done::WithMistakes,
                     (done, true) => done,

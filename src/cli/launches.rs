@@ -1,8 +1,8 @@
 //! `ridgepoint kernels --plan`: the launches of a step, with what each must at least move and do.
 
 use crate::backend::cuda::CudaBackend;
-use crate::backend::cuda::driver::Properties;
 use crate::backend::cuda::driver::dry::{DryDriver, Planned};
+use crate::backend::cuda::driver::{Properties, shared_bytes_of};
 use crate::backend::cuda::module;
 use crate::backend::{Batch, PAGE_SIZE, PageId, Phase};
 use crate::cli::args::{KernelsArgs, PhaseArg};
@@ -78,6 +78,7 @@ fn launches(config: &ModelConfig, load: StepLoad) -> Result<Vec<Planned>> {
         compute: COMPUTE,
         multiprocessors: MULTIPROCESSORS,
         memory_bytes: u64::MAX,
+        shared_bytes: shared_bytes_of(COMPUTE),
     };
     let driver = Arc::new(DryDriver::new(properties, target));
     let mut one = config.clone();

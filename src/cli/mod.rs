@@ -1,6 +1,7 @@
 //! The thin binary: one module a subcommand, and what they share.
 
 pub mod args;
+pub mod bench;
 mod chat;
 mod device;
 mod eval;
@@ -40,6 +41,7 @@ pub fn run(cli: Cli) -> ExitCode {
     let result: Result<Done> = match &cli.command {
         Command::Generate(args) => generate::run(args, &mut out),
         Command::Eval(args) => eval::run(args, &mut out),
+        Command::Bench(args) => bench::run(args, &mut out),
         Command::Quantize(args) => quantize::run(args, &mut out),
         Command::Kernels(args) => show_kernels(args, &mut out),
         Command::Plan(args) => plan::run(args, &mut out).map(|()| Done::Well),

@@ -104,7 +104,8 @@ pub fn read(path: &Path, session: &Session, defaults: &Defaults) -> Result<Vec<J
     }
 }
 
-fn read_text(path: &Path) -> Result<String> {
+/// The text of a file, or of standard input for `-`, that is not absurdly large.
+pub fn read_text(path: &Path) -> Result<String> {
     let mut text = String::new();
     let limit = FILE_BYTES_MAX + 1;
     let read = match path.as_os_str() == "-" {

@@ -8,11 +8,12 @@ use crate::load::{Checkpoint, Source};
 use crate::model::budget::{Formats, weight_bytes};
 use crate::model::{Limits, ModelConfig};
 use crate::quantize::{Quantizing, Scheme};
+use crate::tensor::Dtype;
 use crate::text::Tokenizer;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 /// A model directory whose small files have been read; the weights follow with [`Session::load`].
@@ -23,14 +24,37 @@ pub struct Session {
     pub config: ModelConfig,
     /// Its tokenizer; commands that work on token ids alone can do without.
     pub tokenizer: Option<Tokenizer>,
+    /// The seed of weights that are made up, if they are.
+    made_up: Option<u64>,
     device: DeviceArg,
     quantize: Option<Scheme>,
     started: Instant,
 }
 
+/// An engine that serves a session's model.
+pub struct Started {
+    /// The engine.
+    pub engine: EngineThread,
+    /// What it runs on.
+    pub device: String,
+    /// The format of the weights there.
+    pub weights: Dtype,
+    /// The time since [`Session::open`].
+    pub load: Duration,
+}
+
 impl Session {
     /// Chooses the device and reads configuration and tokenizer.
     pub fn open(args: &ModelArgs) -> Result<Session> {
+        Session::with(args, None)
+    }
+
+    /// The same with weights that are made up of `seed`: a `config.json` is enough of a model.
+    pub fn made_up(args: &ModelArgs, seed: u64) -> Result<Session> {
+        Session::with(args, Some(seed))
+    }
+
+    fn with(args: &ModelArgs, made_up: Option<u64>) -> Result<Session> {
         let started = Instant::now();
         if let Some(threads) = args.threads {
             set_threads(threads)?;
@@ -39,7 +63,10 @@ impl Session {
             Some(dir) => dir.clone(),
             None => shipped_model()?,
         };
-        let config = ModelConfig::load(&dir)?;
+        let config = match made_up {
+            Some(_) => ModelConfig::find(&dir)?,
+            None => ModelConfig::load(&dir)?,
+        };
         if let Some(context) = args.context
             && !(2..=config.context).contains(&context)
         {
@@ -55,6 +82,7 @@ impl Session {
             dir,
             config,
             tokenizer,
+            made_up,
             device: args.device,
             quantize: args.quantize,
             started,
@@ -73,9 +101,16 @@ impl Session {
         })
     }
 
+    fn checkpoint(&self) -> Result<Checkpoint> {
+        match self.made_up {
+            Some(seed) => Ok(Checkpoint::made_up(seed)),
+            None => Checkpoint::open(&self.dir),
+        }
+    }
+
     /// Loads the weights to rate sequences of at most `context` tokens, `rows` at a time.
     pub fn scorer(&self, context: usize, rows: usize) -> Result<Box<dyn Scorer>> {
-        let checkpoint = Checkpoint::open(&self.dir)?;
+        let checkpoint = self.checkpoint()?;
         let device = open(self.device, &self.dir, &self.config, &checkpoint, self.quantize)?;
         let limits = Limits { rows, logit_rows: rows, sequences: 1, context };
         with_weights(&self.config, &checkpoint, self.quantize, |weights| {
@@ -83,19 +118,25 @@ impl Session {
         })
     }
 
-    /// Loads the weights and starts an engine; gives the time since [`Session::open`] too.
-    pub fn engine(&self, options: EngineOptions) -> Result<(EngineThread, Duration)> {
-        let checkpoint = Checkpoint::open(&self.dir)?;
+    /// Loads the weights and starts an engine.
+    pub fn engine(&self, options: EngineOptions) -> Result<Started> {
+        let checkpoint = self.checkpoint()?;
         let (dir, config, device) = (self.dir.clone(), self.config.clone(), self.device);
         let scheme = self.quantize;
         let tokenizer = self.tokenizer.clone();
+        let shape = [config.vocab_size, config.hidden_size];
+        let stored = checkpoint.dtype("model.embed_tokens.weight", &shape)?;
+        let (tell, told) = mpsc::channel();
         let engine = EngineThread::start(move |server| {
             let device = open(device, &dir, &config, &checkpoint, scheme)?;
+            // It is listened to until the engine stands, so the receiver is there.
+            let _ = tell.send((device.name(), device.dtype_of(stored)));
             with_weights(&config, &checkpoint, scheme, |weights| {
                 device.serve(server, weights, tokenizer, &options)
             })
         })?;
-        Ok((engine, self.started.elapsed()))
+        let (device, weights) = told.recv().expect("told before the engine stood");
+        Ok(Started { engine, device, weights, load: self.started.elapsed() })
     }
 }
 
@@ -110,6 +151,7 @@ fn open(
     let device = Device::open(device)?;
     let megabytes = |bytes: u64| format!("{:.1} MB of weights", bytes as f64 / 1e6);
     let weights = match scheme {
+        None if checkpoint.is_made_up() => "made-up weights".to_string(),
         None => megabytes(checkpoint.bytes()),
         Some(scheme) => {
             let bytes = weight_bytes(&scheme.apply(config), scheme.formats());

@@ -5,6 +5,7 @@ use crate::engine::events::{Event, Finish, RequestId};
 use crate::engine::handle::Client;
 use crate::engine::mail::{Job, Mail};
 use crate::engine::scheduler::{Caps, Chunk, Refusal, Scheduler, SeqId, Submission};
+use crate::engine::speculate::{Ask, DEPTH_MAX, Depths, Drafter, Speculator};
 use crate::engine::stats::PhaseStats;
 use crate::error::{Error, Result};
 use crate::kv::{KvPages, PrefixOptions, Sharing, pages_for};
@@ -39,6 +40,8 @@ pub struct EngineOptions {
     pub share_generated: bool,
     /// When a caller gives up on an engine that completes no step.
     pub patience: Duration,
+    /// The most tokens that are drafted for a request at a time; 0 without a drafter.
+    pub depth: usize,
 }
 
 impl EngineOptions {
@@ -54,14 +57,17 @@ impl EngineOptions {
             prefix_cache: true,
             share_generated: false,
             patience: Duration::from_secs(600),
+            depth: 0,
         }
     }
 
     /// What the decoder must be made for.
     pub fn limits(&self) -> Limits {
         // A sequence that runs again after a preemption may take rows that others leave.
-        let rows = self.prefill_tokens.max(self.running);
-        Limits { rows, logit_rows: self.running, sequences: self.running, context: self.context }
+        let drafted = self.running * (1 + self.depth.min(DEPTH_MAX));
+        let rows = self.prefill_tokens.max(drafted);
+        let (sequences, context) = (self.running, self.context);
+        Limits { rows, logit_rows: drafted, sequences, context }
     }
 }
 
@@ -92,6 +98,8 @@ pub struct Engine<B: Backend> {
     events: Vec<(RequestId, Event)>,
     batch: Batch,
     chunks: Vec<Chunk>,
+    accepted: Vec<TokenId>,
+    speculator: Speculator,
     prefill: PhaseStats,
     decode: PhaseStats,
     totals: Totals,
@@ -152,12 +160,19 @@ impl<B: Backend> Engine<B> {
             events: Vec::new(),
             batch: Batch::new(Phase::Decode),
             chunks: Vec::new(),
+            accepted: Vec::new(),
+            speculator: Speculator::none(),
             prefill: PhaseStats::default(),
             decode: PhaseStats::default(),
             totals: Totals::default(),
             last_end: None,
             end_interval: None,
         })
+    }
+
+    /// Speculates with what `drafter` drafts, as deep as `depths` says. The output stays the same.
+    pub fn speculate(&mut self, drafter: Box<dyn Drafter>, depths: Depths) {
+        self.speculator = Speculator::new(Some(drafter), depths);
     }
 
     /// A way to send it requests, from any thread.
@@ -273,6 +288,9 @@ impl<B: Backend> Engine<B> {
 
     /// Plans the step. False if there is nothing to compute.
     fn schedule(&mut self) -> bool {
+        if self.speculator.is_some() {
+            self.draft();
+        }
         let step = self.scheduler.schedule();
         let now = Instant::now();
         for &(seq, shared) in &step.admitted {
@@ -295,6 +313,27 @@ impl<B: Backend> Engine<B> {
         false
     }
 
+    /// Asks for drafts of what those who decode will draw next.
+    fn draft(&mut self) {
+        let most = self.decoder.limits().logit_rows / self.scheduler.caps().running - 1;
+        let (scheduler, live) = (&self.scheduler, &self.live);
+        let draftable: Vec<(SeqId, usize)> = scheduler.draftable().collect();
+        let asks = draftable.iter().map(|&(seq, room)| {
+            let live = live[seq.0 as usize].as_ref().expect("it runs");
+            Ask {
+                id: live.id,
+                tokens: scheduler.tokens(seq),
+                prompt_len: live.prompt_len,
+                params: &live.request.sampling,
+                depth: room.min(most),
+            }
+        });
+        let drafts = self.speculator.draft(asks.collect(), draftable.len());
+        for (&(seq, _), draft) in draftable.iter().zip(drafts) {
+            self.scheduler.propose(seq, draft);
+        }
+    }
+
     /// Which rows of the step are of this family.
     fn take_chunks(&mut self, phase: Phase) {
         let step = self.scheduler.step();
@@ -311,11 +350,10 @@ impl<B: Backend> Engine<B> {
         batch.clear();
         batch.phase = phase;
         for chunk in &self.chunks {
-            let tokens = &self.scheduler.tokens(chunk.id)[chunk.start..][..chunk.count];
+            let tokens = self.scheduler.tokens_and_draft(chunk.id);
+            let tokens = &tokens[chunk.start..][..chunk.rows()];
             let rows = batch.push(chunk.start, tokens, self.scheduler.table(chunk.id));
-            if chunk.draws {
-                batch.logit_rows.push(rows.end - 1);
-            }
+            batch.logit_rows.extend(rows.end - chunk.logit_rows()..rows.end);
         }
         let (decoder, kv) = (&mut self.decoder, &mut self.kv);
         guarded(|| decoder.forward(batch, kv))?;
@@ -330,45 +368,68 @@ impl<B: Backend> Engine<B> {
             return Ok(());
         }
         let (live, scheduler) = (&self.live, &self.scheduler);
-        let rows = self.chunks.iter().map(|chunk| {
+        let rows = self.chunks.iter().flat_map(|chunk| {
             let live = live[chunk.id.0 as usize].as_ref().expect("it runs");
-            SampleRow {
+            let all = scheduler.tokens_and_draft(chunk.id);
+            (all.len() - chunk.drafted..=all.len()).map(|len| SampleRow {
                 params: &live.request.sampling,
-                history: scheduler.tokens(chunk.id),
+                history: &all[..len],
                 prompt_len: live.prompt_len,
-            }
+            })
         });
         let rows: Vec<SampleRow<'_>> = rows.collect();
         let (backend, logits) = (self.decoder.backend(), self.decoder.logits());
         let drawn = guarded(|| backend.sample(logits, &rows))?;
         assert_eq!(drawn.len(), rows.len(), "one token a row");
-        let now = Instant::now();
-        for (i, sampled) in drawn.into_iter().enumerate() {
-            self.take_token(self.chunks[i].id, sampled, now);
+        let mut drawn = drawn.into_iter();
+        for i in 0..self.chunks.len() {
+            let chunk = self.chunks[i];
+            let mut mine = drawn.by_ref().take(chunk.logit_rows());
+            self.take_tokens(chunk, &mut mine);
+            mine.for_each(drop); // after what the draft had wrong
         }
         Ok(())
     }
 
-    fn take_token(&mut self, seq: SeqId, sampled: Sampled, now: Instant) {
-        let token = sampled.token;
+    /// Takes what was drawn after a chunk: the first, and the next for as long as the draft had the
+    /// one before and the request goes on.
+    fn take_tokens(&mut self, chunk: Chunk, drawn: &mut dyn Iterator<Item = Sampled>) {
+        let seq = chunk.id;
         let live = self.live[seq.0 as usize].as_mut().expect("it runs");
-        live.output_tokens += 1;
-        live.first_token.get_or_insert(now);
-        self.totals.generation_tokens += 1;
-        self.scheduler.push(seq, token);
-        self.events.push((live.id, Event::Token(sampled)));
-        let stopped = match &mut live.stops {
-            Some(stops) => stops.push(token).map(|step| step.stopped),
-            None => Ok(false),
-        };
-        let reason = match stopped {
-            Err(error) => return self.fail(seq, &error.to_string()),
-            _ if live.request.stop_tokens.contains(&token) => FinishReason::Eos,
-            Ok(true) => FinishReason::Stop,
-            Ok(false) if self.scheduler.is_full(seq) => FinishReason::Length,
-            Ok(false) => return,
-        };
-        self.finish(seq, reason);
+        let all = self.scheduler.tokens_and_draft(seq);
+        let len = all.len() - chunk.drafted;
+        let (draft, room) = (&all[len..], self.scheduler.last(seq) - len);
+        live.first_token.get_or_insert_with(Instant::now);
+        self.accepted.clear();
+        let mut end = None;
+        for sampled in drawn {
+            let token = sampled.token;
+            self.accepted.push(token);
+            self.events.push((live.id, Event::Token(sampled)));
+            let stopped = match &mut live.stops {
+                Some(stops) => stops.push(token).map(|step| step.stopped),
+                None => Ok(false),
+            };
+            end = match stopped {
+                Err(error) => Some(Err(error)),
+                _ if live.request.stop_tokens.contains(&token) => Some(Ok(FinishReason::Eos)),
+                Ok(true) => Some(Ok(FinishReason::Stop)),
+                Ok(false) if self.accepted.len() == room => Some(Ok(FinishReason::Length)),
+                Ok(false) => None,
+            };
+            if end.is_some() || draft.get(self.accepted.len() - 1) != Some(&token) {
+                break;
+            }
+        }
+        live.output_tokens += self.accepted.len();
+        self.totals.generation_tokens += self.accepted.len() as u64;
+        self.speculator.learn(live.id, chunk.drafted, self.accepted.len() - 1);
+        self.scheduler.accept(seq, &self.accepted);
+        match end {
+            None => {}
+            Some(Ok(reason)) => self.finish(seq, reason),
+            Some(Err(error)) => self.fail(seq, &error.to_string()),
+        }
     }
 
     /// Counts a pass, and ends those whose rows or draws failed: all chunks, or what is left of
@@ -387,6 +448,9 @@ impl<B: Backend> Engine<B> {
             stats.pairs += rows * start + rows * (rows + 1) / 2;
         }
         stats.time += time;
+        if phase == Phase::Decode && result.is_ok() {
+            self.speculator.learn_pass(self.batch.rows(), time);
+        }
         if let Err(error) = result {
             let why = error.to_string();
             for i in 0..self.chunks.len() {
@@ -422,6 +486,7 @@ impl<B: Backend> Engine<B> {
         self.scheduler.end(seq);
         let live = self.live[seq.0 as usize].take().expect("it was there");
         self.by_request.remove(&live.id);
+        self.speculator.forget(live.id);
         self.totals.finished[reason as usize] += 1;
         self.totals.prompt_tokens += live.prompt_len as u64;
         let now = Instant::now();
@@ -441,6 +506,7 @@ impl<B: Backend> Engine<B> {
         }
         let (scheduler, totals) = (&self.scheduler, &self.totals);
         let (prefill, decode) = (self.prefill, self.decode);
+        let speculation = self.speculator.stats();
         let retry_after = self.end_interval.map(|time| time.max(Duration::from_millis(1)));
         self.mail.post(&mut self.events, retry_after, |stats| {
             let (kv, counts) = (scheduler.kv(), scheduler.counts());
@@ -460,12 +526,13 @@ impl<B: Backend> Engine<B> {
             stats.steps = totals.steps;
             stats.step_time = totals.step_time;
             (stats.prefill, stats.decode) = (prefill, decode);
+            stats.speculation.clone_from(speculation);
         });
     }
 }
 
 /// Runs something of the device's; a panic in it is an error like any other.
-fn guarded<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+pub(super) fn guarded<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().map(String::as_str);
         let text = text.or_else(|| panic.downcast_ref::<&str>().copied());

@@ -70,6 +70,14 @@ impl Client {
         self.mail.stats()
     }
 
+    /// Waits until any request has news, for a caller that follows many streams: it then takes what
+    /// there is of each, with [`Stream::next_within`] and no time. `seen` is what the call before
+    /// gave, 0 at first: news that came in between is not waited for. Gives the count of now, the
+    /// same as `seen` if there was no news within `timeout`.
+    pub fn wait_for_news(&self, seen: u64, timeout: Duration) -> u64 {
+        self.mail.wait_for_news(seen, timeout)
+    }
+
     /// Whether it makes progress; one that has nothing to do is well.
     pub fn health(&self) -> Health {
         let (open, since_progress) = self.mail.progress();

@@ -52,6 +52,8 @@ struct Outbox {
     /// Callers who wait.
     waiters: usize,
     stats: Stats,
+    /// Counted up whenever events are put down.
+    posts: u64,
     /// What a full queue answers.
     retry_after: Duration,
 }
@@ -113,6 +115,7 @@ impl Mail {
                 progress: Instant::now(),
                 waiters: 0,
                 stats: Stats::default(),
+                posts: 0,
                 retry_after: Duration::from_millis(10),
             }),
             news: Condvar::new(),
@@ -184,6 +187,7 @@ impl Mail {
         outbox.retry_after = retry_after.unwrap_or(outbox.retry_after);
         update(&mut outbox.stats);
         let any = !events.is_empty();
+        outbox.posts += u64::from(any);
         for (id, event) in events.drain(..) {
             outbox.put(id, event);
         }
@@ -199,6 +203,7 @@ impl Mail {
         for id in open {
             outbox.put(id, Event::Failed(Error::Device(why.to_string())));
         }
+        outbox.posts += 1;
         outbox.stats.requests_running = 0;
         outbox.stats.requests_waiting = 0;
         self.news.notify_all();
@@ -230,6 +235,25 @@ impl Mail {
             outbox = woken.unwrap_or_else(PoisonError::into_inner).0;
             outbox.waiters -= 1;
         }
+    }
+
+    /// Waits until events have been put down after the `seen`th time. Gives how often they have
+    /// been by now.
+    pub(super) fn wait_for_news(&self, seen: u64, timeout: Duration) -> u64 {
+        let deadline = Instant::now().checked_add(timeout);
+        let mut outbox = hold(&self.outbox);
+        while outbox.posts == seen {
+            let left =
+                deadline.map_or(Duration::MAX, |at| at.saturating_duration_since(Instant::now()));
+            if left.is_zero() {
+                break;
+            }
+            outbox.waiters += 1;
+            let woken = self.news.wait_timeout(outbox, left);
+            outbox = woken.unwrap_or_else(PoisonError::into_inner).0;
+            outbox.waiters -= 1;
+        }
+        outbox.posts
     }
 
     /// Forgets a request whose stream is gone. True if it had not ended.

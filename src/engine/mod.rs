@@ -16,6 +16,7 @@ mod handle;
 mod mail;
 pub mod scheduler;
 mod score;
+pub mod speculate;
 mod stats;
 
 pub use self::core::{Completion, Engine, EngineOptions};

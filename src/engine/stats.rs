@@ -1,5 +1,6 @@
 //! What an engine counts. Times are those of its thread; tokens are exact.
 
+use crate::engine::speculate::SpeculationStats;
 use std::time::Duration;
 
 /// The work of one kernel family.
@@ -54,6 +55,8 @@ pub struct Stats {
     pub prefill: PhaseStats,
     /// By the decode family.
     pub decode: PhaseStats,
+    /// Drafts and what came of them.
+    pub speculation: SpeculationStats,
 }
 
 impl Stats {
@@ -84,6 +87,7 @@ impl Stats {
             step_time: self.step_time - before.step_time,
             prefill: self.prefill.since(&before.prefill),
             decode: self.decode.since(&before.decode),
+            speculation: self.speculation.since(&before.speculation),
             ..self.clone()
         }
     }

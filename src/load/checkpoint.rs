@@ -2,6 +2,7 @@
 //! `model.safetensors.index.json` names.
 
 use crate::error::{Error, Result};
+use crate::load::made_up;
 use crate::load::safetensors::SafetensorsFile;
 use crate::tensor::{Dtype, HostMatrix, HostTensor};
 use serde::Deserialize;
@@ -23,8 +24,16 @@ pub struct Checkpoint {
     dir: PathBuf,
     files: Vec<SafetensorsFile>,
     file_of: HashMap<String, usize>,
-    /// Every tensor that is asked for exists and is zero.
-    made_up: bool,
+    /// Set if every tensor that is asked for exists: there are no files.
+    without_files: Option<Content>,
+}
+
+/// What tensors without files hold.
+#[derive(Clone, Copy)]
+enum Content {
+    Zeros,
+    /// Random numbers of this seed.
+    MadeUp(u64),
 }
 
 #[derive(Deserialize)]
@@ -85,7 +94,7 @@ impl Checkpoint {
             let file = SafetensorsFile::open(&single_path)?;
             let file_of = file.names().map(|name| (name.to_string(), 0)).collect();
             let dir = dir.to_path_buf();
-            return Ok(Checkpoint { dir, files: vec![file], file_of, made_up: false });
+            return Ok(Checkpoint { dir, files: vec![file], file_of, without_files: None });
         }
         if index_path.exists() {
             return Checkpoint::open_shards(dir, &index_path);
@@ -96,8 +105,23 @@ impl Checkpoint {
     /// A checkpoint without files: it has every tensor that is asked for, in bf16, all zero. For
     /// questions that depend on shapes alone. Memory that nobody writes takes no room.
     pub fn of_zeros() -> Checkpoint {
+        Checkpoint::of(Content::Zeros)
+    }
+
+    /// A checkpoint without files: it has every tensor that is asked for, in bf16, random and the
+    /// same for the same seed. A model of it writes nonsense at the speed of a trained one.
+    pub fn made_up(seed: u64) -> Checkpoint {
+        Checkpoint::of(Content::MadeUp(seed))
+    }
+
+    fn of(content: Content) -> Checkpoint {
         let (files, file_of) = (Vec::new(), HashMap::new());
-        Checkpoint { dir: PathBuf::new(), files, file_of, made_up: true }
+        Checkpoint { dir: PathBuf::new(), files, file_of, without_files: Some(content) }
+    }
+
+    /// Whether it has no files.
+    pub fn is_made_up(&self) -> bool {
+        self.without_files.is_some()
     }
 
     fn open_shards(dir: &Path, index_path: &Path) -> Result<Checkpoint> {
@@ -139,7 +163,7 @@ impl Checkpoint {
             }
             file_of.insert(tensor.clone(), number);
         }
-        Ok(Checkpoint { dir: dir.to_path_buf(), files, file_of, made_up: false })
+        Ok(Checkpoint { dir: dir.to_path_buf(), files, file_of, without_files: None })
     }
 
     /// Whether there is a tensor `name`.
@@ -152,9 +176,13 @@ impl Checkpoint {
     /// # Errors
     /// [`Error::Invalid`] if it is missing or misshapen, [`Error::Unsupported`] for its dtype.
     pub fn tensor(&self, name: &str, shape: &[usize]) -> Result<HostTensor> {
-        if self.made_up {
-            let bytes = vec![0; shape.iter().product::<usize>() * Dtype::Bf16.size()];
-            return Ok(HostTensor::new(name, Dtype::Bf16, shape.to_vec(), bytes.into()));
+        match self.without_files {
+            Some(Content::Zeros) => {
+                let bytes = vec![0; shape.iter().product::<usize>() * Dtype::Bf16.size()];
+                return Ok(HostTensor::new(name, Dtype::Bf16, shape.to_vec(), bytes.into()));
+            }
+            Some(Content::MadeUp(seed)) => return Ok(made_up::tensor(seed, name, shape)),
+            None => {}
         }
         let found = match self.file_of.get(name) {
             Some(&number) => self.files[number].tensor(name)?,
@@ -171,6 +199,17 @@ impl Checkpoint {
             return Err(Error::invalid(&self.file_for(name), what, found, expected));
         }
         Ok(tensor)
+    }
+
+    /// The format of the tensor `name`, which must have this shape.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::tensor`].
+    pub fn dtype(&self, name: &str, shape: &[usize]) -> Result<Dtype> {
+        match self.without_files {
+            Some(_) => Ok(Dtype::Bf16),
+            None => self.tensor(name, shape).map(|tensor| tensor.dtype),
+        }
     }
 
     /// The file to name in a message about `name`: its own, or the directory's only or index file.

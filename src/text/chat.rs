@@ -23,6 +23,11 @@ const CONFIG_BYTES_MAX: u64 = 64 << 20;
 const TOKENS: [&str; 7] =
     ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
 
+/// The time in UTC, as strftime's pattern has it.
+pub fn utc_now(pattern: &str) -> String {
+    strftime::format(pattern, strftime::now_unix_s())
+}
+
 /// One message of a conversation. What else a message has (`name`, `tool_calls` and so on) is
 /// passed to the template as it is.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

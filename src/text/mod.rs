@@ -11,7 +11,7 @@ mod stream;
 mod syntax;
 mod tokenizer;
 
-pub use chat::{ChatTemplate, Message, RenderOptions};
+pub use chat::{ChatTemplate, Message, RenderOptions, utc_now};
 pub use detokenize::Detokenizer;
 pub use stop::{StopMatcher, StopStep};
 pub use stream::TextStream;

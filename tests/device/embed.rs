@@ -6,8 +6,9 @@ use super::{Rig, rigs, samples};
 use half::bf16;
 use ridgepoint::backend::cuda::memory::Buffer;
 use ridgepoint::backend::cuda::ops::embed::{
-    Embed, Gather, PrepareNorm, PreparedNorm, embed, gather, prepare_norm,
+    Embed, PrepareNorm, PreparedNorm, embed, prepare_norm,
 };
+use ridgepoint::backend::cuda::ops::gather::{Gather, gather};
 use ridgepoint::backend::cuda::params::NORM_GROUP;
 use ridgepoint::error::Error;
 
@@ -97,40 +98,6 @@ fn rows_are_copied_and_their_norm_prepared() {
     }
 }
 
-#[test]
-fn rows_of_activations_are_picked_with_their_sums_of_squares() {
-    for rig in rigs() {
-        for (width, with_squares) in [(8, false), (80, true), (80, false), (2064, true)] {
-            let (input_rows, rows) = (9, 4);
-            let input = samples(input_rows * width, 3);
-            let squares: Vec<f32> = (0..input_rows * width / GROUP).map(|i| i as f32).collect();
-            let picked = indices(rows, input_rows);
-            let (x, table_squares) = (rig.upload(&input), rig.upload(&squares));
-            let chosen = rig.upload(&picked);
-            let out = rig.room::<bf16>(rows * width);
-            let out_squares = rig.poisoned::<f32>(rows * width / GROUP);
-            let op = Gather {
-                input: x.ptr(),
-                squares: with_squares.then(|| (table_squares.ptr(), out_squares.ptr())),
-                indices: chosen.ptr(),
-                out: out.ptr(),
-                rows: rows as u32,
-                width: width as u32,
-                input_rows: input_rows as u32,
-            };
-            gather(&rig.kernels, &op).unwrap();
-            assert_eq!(out.read::<bf16>(rows * width).unwrap(), pick(&input, &picked, width));
-            let got = out_squares.read::<f32>(rows * width / GROUP).unwrap();
-            let group = |i: &u32| &squares[*i as usize * (width / GROUP)..][..width / GROUP];
-            let wanted: Vec<f32> = picked.iter().flat_map(group).copied().collect();
-            match with_squares {
-                true => assert_eq!(got, wanted),
-                false => assert!(got.iter().all(|x| x.is_nan()), "squares that nobody asked for"),
-            }
-        }
-    }
-}
-
 /// One after the other without a look from the host, as a step has them: on Hopper each may start
 /// before the one before it has ended.
 #[test]
@@ -160,13 +127,14 @@ fn ops_follow_one_another_without_waiting_for_the_host() {
             let op = PrepareNorm { input: h.ptr(), norm: norm.operands(), rows: n, hidden: width };
             prepare_norm(&rig.kernels, &op).unwrap();
             let op = Gather {
-                input: norm.scaled.ptr(),
-                squares: Some((norm.squares.ptr(), squares.ptr())),
-                indices: last.ptr(),
+                x: norm.scaled.ptr(),
+                squares: norm.squares.ptr(),
+                row_ids: last.ptr(),
                 out: picked.ptr(),
+                out_squares: squares.ptr(),
                 rows: 2,
-                width,
-                input_rows: n,
+                x_rows: tokens,
+                width: hidden,
             };
             gather(&rig.kernels, &op).unwrap();
             let rows = pick(&table, &ids, hidden);
@@ -201,9 +169,16 @@ fn traffic_is_what_the_head_says() {
             let row = 4 * hidden + if prepares { 4 * hidden + hidden / 4 } else { 0 };
             let ids_requested = hidden / 8 * 4;
             let ids_sectors = hidden / 256 * 32;
+            // Each row of the table once, however often it is picked, and gamma.
+            let mut picked = indices(tokens, vocab);
+            picked.sort_unstable();
+            picked.dedup();
+            let read = 2 * hidden * (picked.len() + usize::from(prepares)) + 4 * tokens;
+            let written = 2 * hidden + if prepares { 2 * hidden + hidden / 4 } else { 0 };
             let budget = Budget {
                 requested: (tokens * (row + ids_requested)) as u64,
                 sectors: (tokens * (row + ids_sectors)) as u64,
+                compulsory: (read + tokens * written) as u64,
             };
             budget.check(&rig, if prepares { "with a norm" } else { "a copy" });
         }

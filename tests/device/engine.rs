@@ -1,7 +1,7 @@
 //! Whole engines on the device: requests together give what each gives alone, bit for bit.
 
 use super::in_turns;
-use crate::engine::together::{Asked, Case, crowded, decoder, hold};
+use crate::engine::together::{Asked, Case, Drafts, crowded, hold};
 use ridgepoint::backend::cuda::CudaBackend;
 
 fn asked(i: usize) -> Asked {
@@ -27,10 +27,10 @@ fn requests_together_have_the_bits_of_each_alone() {
         spare_pages: 6,
         reserve_percent: 100,
         prefix_cache: true,
+        drafts: None,
     };
     for (name, rig) in in_turns(&["mistral_window", "qwen2_gqa7"]) {
-        let backend = || CudaBackend::new(rig.driver().clone()).unwrap();
-        hold(|limits| decoder(name, backend(), limits), &case);
+        hold(name, || CudaBackend::new(rig.driver().clone()).unwrap(), &case);
     }
 }
 
@@ -45,8 +45,24 @@ fn a_preempted_request_has_the_same_bits() {
     });
     case.spare_pages = 2;
     for (name, rig) in in_turns(&["llama3_gqa4", "qwen3_gqa2"]) {
-        let backend = || CudaBackend::new(rig.driver().clone()).unwrap();
-        let preemptions = hold(|limits| decoder(name, backend(), limits), &case);
-        assert!(preemptions > 0, "{name}: nothing was preempted");
+        let ran = hold(name, || CudaBackend::new(rig.driver().clone()).unwrap(), &case);
+        assert!(ran.preemptions > 0, "{name}: nothing was preempted");
+    }
+}
+
+/// Drafts that are right and drafts that are not: several rows of a sequence in a step.
+#[test]
+fn drafts_change_no_bits() {
+    let mut case = crowded();
+    case.asked.truncate(3);
+    case.asked.iter_mut().for_each(|asked| asked.output = 12);
+    let rigs = in_turns(&["qwen2_gqa7", "mistral_window", "llama3_gqa4", "qwen3_gqa2"]);
+    let all = [(Drafts::Model(9), Some(7)), (Drafts::Random, Some(3))];
+    for ((name, rig), drafts) in rigs.into_iter().zip(all.iter().cycle()) {
+        case.drafts = Some(*drafts);
+        let ran = hold(name, || CudaBackend::new(rig.driver().clone()).unwrap(), &case);
+        let accepted: u64 = ran.speculation.accepted.iter().sum();
+        assert!(ran.speculation.wasted() > 0 || accepted > 0, "{name}: nothing was drafted");
+        assert!(accepted > 0 || drafts.0 == Drafts::Random, "{name}: {:?}", ran.speculation);
     }
 }

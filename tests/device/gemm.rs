@@ -11,6 +11,7 @@ use ridgepoint::backend::cuda::ops::gemm::{
     partials_bytes,
 };
 use ridgepoint::backend::cuda::repack::pack;
+use ridgepoint::backend::cuda::repack_int8;
 use ridgepoint::tensor::int4::{Int4Matrix, Int4Shape};
 
 const EPSILON: f32 = 1e-5;
@@ -29,6 +30,7 @@ pub enum Kind {
 pub enum Format {
     Bf16,
     Int4 { group: usize, zero_points: bool },
+    Int8,
 }
 
 impl Format {
@@ -36,6 +38,7 @@ impl Format {
     pub fn weight_kind(self) -> WeightKind {
         match self {
             Format::Bf16 => WeightKind::Bf16,
+            Format::Int8 => WeightKind::Int8,
             Format::Int4 { group, zero_points } => {
                 WeightKind::Int4 { group: group as u32, zero_points }
             }
@@ -46,6 +49,7 @@ impl Format {
     pub fn weight(self, at: DevicePtr) -> Weight {
         match self.weight_kind() {
             WeightKind::Bf16 => Weight::Bf16(at),
+            WeightKind::Int8 => Weight::Int8(at),
             WeightKind::Int4 { group, zero_points } => Weight::Int4 { at, group, zero_points },
         }
     }
@@ -117,6 +121,15 @@ impl Case {
     /// The matrix as bytes for the device and as numbers, `[n, k]`.
     fn weight(&self) -> (Vec<u8>, Vec<f64>) {
         let (n, k) = (self.n, self.k);
+        if self.format == Format::Int8 {
+            let whole = |x: &bf16| (x.to_f32() * 63.5) as i8;
+            let values: Vec<i8> = samples(n * k, 4).iter().map(whole).collect();
+            let scales: Vec<f32> = samples(n, 5).iter().map(|s| s.to_f32() / 61.0).collect();
+            let wide = |(i, q): (usize, &i8)| f64::from(scales[i / k]) * f64::from(*q);
+            let wide = values.iter().enumerate().map(wide).collect();
+            let row = |i: usize| (&values[i * k..][..k], scales[i]);
+            return (repack_int8::pack_rows((n, k), row), wide);
+        }
         let Format::Int4 { group, zero_points } = self.format else {
             let weight = samples(n * k, 1);
             let wide = weight.iter().map(|x| x.to_f64()).collect();

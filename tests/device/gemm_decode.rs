@@ -3,9 +3,7 @@
 use super::gemm::{Case, Format, INT4, KINDS, Kind, row};
 use super::rigs;
 use ridgepoint::backend::Phase;
-use ridgepoint::backend::cuda::ops::gemm::{
-    Variant, arrivals_count, decode_splits, partials_bytes, shared_limit,
-};
+use ridgepoint::backend::cuda::ops::gemm::{arrivals_count, decode_splits, partials_bytes};
 
 const PLAIN: Case = Case {
     phase: Phase::Decode,
@@ -157,16 +155,12 @@ fn tiles_of_any_width_give_the_same_bits() {
 #[test]
 fn int4_tiles_of_any_width_give_the_same_bits() {
     for rig in rigs() {
-        let limit = shared_limit(rig.driver().properties().compute);
         for format in INT4 {
             let case = Case { format, k: 1536, ..LONG };
             let rows = [3, 1, 4, 1, 5];
             let narrow = case.run_in_tiles(&rig, &rows, 8);
             for tile in [16, 32] {
-                let variant = Variant { phase: Phase::Decode, kind: format.weight_kind(), tile };
-                if variant.ring().bytes() < limit {
-                    assert_eq!(case.run_in_tiles(&rig, &rows, tile), narrow, "{case:?}: {tile}");
-                }
+                assert_eq!(case.run_in_tiles(&rig, &rows, tile), narrow, "{case:?}: {tile}");
             }
         }
     }
@@ -211,4 +205,63 @@ fn the_weight_alone_decides_the_blocks_along_k() {
     assert_eq!(partials_bytes(1000, 1024, 33), 2 * 33 * 1024 * 4);
     assert_eq!(arrivals_count(1000, 1024, 32), 4 * 16);
     assert_eq!(arrivals_count(1000, 1024, 33), 5 * 16);
+}
+
+const INT8: Case = Case { format: Format::Int8, ..PLAIN };
+
+#[test]
+fn int8_weights_are_right() {
+    for rig in rigs() {
+        for (i, k) in [16, 64, 80, 112, 128, 272, 400, 1552].into_iter().enumerate() {
+            for (j, n) in [1, 7, 64, 80, 211].into_iter().enumerate() {
+                let kind = if n == 80 { KINDS[i % 4] } else { KINDS[(i + j) % 2] };
+                let case = Case { n, k, kind, norm: i % 2 == 0, bias: j % 2 == 0, ..INT8 };
+                let rows: Vec<usize> = (0..[1, 5, 8, 11, 30][(i + j) % 5]).collect();
+                case.check(&rows, &case.run(&rig, &rows));
+            }
+        }
+        for count in (1..=17).chain(31..=33).chain([65]) {
+            let case = Case { n: 211, k: 96, kind: Kind::F32, norm: true, ..INT8 };
+            let rows: Vec<usize> = (0..count).collect();
+            case.check(&rows, &case.run(&rig, &rows));
+        }
+    }
+}
+
+#[test]
+fn int8_rows_have_the_same_bits_wherever_they_stand() {
+    for rig in rigs() {
+        for k in [400, 1552] {
+            let case = Case { n: 211, k, kind: Kind::F32, norm: true, ..INT8 };
+            let alone = case.run(&rig, &[7]);
+            for count in [2, 9, 17, 33] {
+                let at = count * 2 / 3;
+                let mut rows: Vec<usize> = (100..100 + count).collect();
+                rows[at] = 7;
+                let among = case.run(&rig, &rows);
+                assert_eq!(row(&among, count, at), alone, "{case:?}: row {at} of {count}");
+            }
+            let rows = [3, 1, 4, 1, 5];
+            let narrow = case.run_in_tiles(&rig, &rows, 8);
+            for tile in [16, 32] {
+                assert_eq!(case.run_in_tiles(&rig, &rows, tile), narrow, "{case:?}: {tile}");
+            }
+        }
+    }
+}
+
+#[test]
+fn int8_blocks_along_k_and_schedules_change_nothing() {
+    for rig in rigs() {
+        for (kind, count) in KINDS.into_iter().zip([3, 12, 20, 34]) {
+            let case = Case { kind, format: Format::Int8, ..LONG };
+            let rows: Vec<usize> = (0..count).collect();
+            let ready = case.ready(&rig, &rows);
+            let first = ready.run(0);
+            case.check(&rows, &first);
+            for seed in rig.seeds(4) {
+                assert_eq!(ready.run(seed), first, "{case:?}, schedule {seed}");
+            }
+        }
+    }
 }

@@ -3,14 +3,17 @@
 
 use super::{Rig, rigs};
 use ridgepoint::backend::Phase;
+use ridgepoint::backend::cuda::driver::shared_bytes_of;
 use ridgepoint::backend::cuda::module::MODULES;
-use ridgepoint::backend::cuda::ops::gemm::{Variant, WeightKind, check_product, shared_limit};
+use ridgepoint::backend::cuda::ops::gemm::{Variant, WeightKind, check_product};
 
 const PHASES: [Phase; 2] = [Phase::Decode, Phase::Prefill];
 
 fn variants() -> impl Iterator<Item = Variant> {
-    let pairs = PHASES.into_iter().flat_map(|phase| WeightKind::ALL.map(|kind| (phase, kind)));
-    pairs.flat_map(|(phase, kind)| Variant::tiles(phase).map(|tile| Variant { phase, kind, tile }))
+    let pairs = PHASES
+        .into_iter()
+        .flat_map(|phase| WeightKind::of(phase).into_iter().map(move |kind| (phase, kind)));
+    pairs.flat_map(|(phase, kind)| Variant::all(phase, kind))
 }
 
 #[test]
@@ -38,7 +41,7 @@ fn resident_blocks(rig: &Rig, variant: &Variant) -> u32 {
 #[test]
 fn enough_is_on_its_way_from_memory() {
     for rig in rigs() {
-        for variant in variants() {
+        for variant in variants().filter(|variant| !variant.shallow) {
             let (ring, blocks) = (variant.ring(), resident_blocks(&rig, &variant));
             // What decode waits for is weights; prefill waits for both.
             let stage = match variant.phase {
@@ -50,13 +53,31 @@ fn enough_is_on_its_way_from_memory() {
             assert!(in_flight >= 48 << 10, "{what}: {in_flight} bytes, {blocks} blocks");
             // The heads of the kernels say so.
             let narrow = match (variant.phase, variant.kind) {
+                (Phase::Decode, WeightKind::Int8) => variant.tile < 32,
                 (Phase::Decode, _) => variant.tile == 8,
                 (Phase::Prefill, WeightKind::Bf16) => true,
-                (Phase::Prefill, WeightKind::Int4 { .. }) => variant.tile < 128,
+                (Phase::Prefill, _) => variant.tile < 128,
             };
             assert!(blocks >= if narrow { 2 } else { 1 }, "{what}: {blocks} blocks");
         }
     }
+}
+
+/// One block fits where a block has 99 KiB. An SM of such a device needs about 5 KiB on the way: 1
+/// TB/s and 0.6 us for 128 of them.
+#[test]
+fn shallow_rings_fit_every_device_and_keep_its_memory_busy() {
+    let shallow: Vec<Variant> = variants().filter(|variant| variant.shallow).collect();
+    for variant in &shallow {
+        let ring = variant.ring();
+        let in_flight = (ring.stages - 1) * ring.weight_bytes;
+        assert!(ring.bytes() + 1024 <= 99 << 10, "{variant:?}: {} bytes", ring.bytes());
+        assert!(in_flight >= 16 << 10, "{variant:?}: {in_flight} bytes");
+        let deep = Variant { shallow: false, ..*variant };
+        assert!(deep.ring().stages > ring.stages, "{variant:?}");
+    }
+    // Of six kinds of weights in tiles of 8, 16 and 32, three have a deep ring that fits.
+    assert_eq!(shallow.len(), 6 * 3 - 3);
 }
 
 /// The launch code counts on 1 KiB of static shared memory at most.
@@ -71,23 +92,40 @@ fn no_block_is_larger_than_the_launch_code_thinks() {
 }
 
 #[test]
-fn tiles_are_as_wide_as_shared_memory_allows() {
-    let tile = |phase, kind, wanted, compute| {
-        Variant::choose(phase, kind, wanted, shared_limit(compute)).map(|v| v.tile)
+fn the_widest_tile_gets_the_deepest_ring_that_fits() {
+    let choose = |phase, kind, wanted, compute| {
+        let chosen = Variant::choose(phase, kind, wanted, shared_bytes_of(compute));
+        chosen.map(|variant| (variant.tile, variant.shallow))
     };
+    let decode = |kind, wanted, compute| choose(Phase::Decode, kind, wanted, compute).unwrap();
     let int4 = WeightKind::Int4 { group: 128, zero_points: false };
-    for (wanted, chosen) in [(8, 8), (16, 16), (32, 32)] {
-        assert_eq!(tile(Phase::Decode, int4, wanted, (9, 0)), Some(chosen));
+    let zero_points = WeightKind::Int4 { group: 128, zero_points: true };
+    for tile in [8, 16, 32] {
+        for kind in WeightKind::ALL {
+            assert_eq!(decode(kind, tile, (9, 0)), (tile, false), "{kind}");
+            // Of 4 warps with 4 stages of 4 KiB of weights and 256 bytes a token only the widest
+            // tile has no room for in 163 KiB.
+            let wide = tile == 32 && kind != WeightKind::Bf16;
+            assert_eq!(decode(kind, tile, (8, 0)), (tile, wide), "{kind}");
+            for compute in [(8, 6), (8, 9), (12, 0)] {
+                let fits = (kind, tile) == (int4, 8);
+                assert_eq!(decode(kind, tile, compute), (tile, !fits), "{kind}");
+            }
+        }
     }
-    // 4 warps with 4 stages of 4224 bytes of weights and 256 bytes a token.
-    assert_eq!(tile(Phase::Decode, int4, 32, (8, 0)), Some(16));
-    assert_eq!(tile(Phase::Decode, int4, 32, (8, 9)), Some(8));
-    assert_eq!(tile(Phase::Decode, WeightKind::Bf16, 32, (8, 0)), Some(32));
-    assert_eq!(tile(Phase::Decode, WeightKind::Bf16, 32, (8, 9)), None);
+    assert_eq!(decode(zero_points, 100, (8, 9)), (32, true));
+    for (tile, shallow) in [(8, false), (16, false), (32, true)] {
+        assert_eq!(decode(WeightKind::Int8, tile, (9, 0)), (tile, false));
+        assert_eq!(decode(WeightKind::Int8, tile, (8, 0)), (tile, false));
+        assert_eq!(decode(WeightKind::Int8, tile, (8, 9)), (tile, shallow));
+    }
+    assert_eq!(choose(Phase::Prefill, WeightKind::Int8, 32, (9, 0)), None);
     for kind in WeightKind::ALL {
-        assert_eq!(tile(Phase::Prefill, kind, 128, (8, 9)), Some(128), "{kind}");
+        let chosen = choose(Phase::Prefill, kind, 128, (8, 9));
+        assert_eq!(chosen, Some((128, false)), "{kind}");
         // A tile narrower than all gives the narrowest.
-        assert_eq!(tile(Phase::Prefill, kind, 1, (9, 0)), Some(32), "{kind}");
+        assert_eq!(choose(Phase::Prefill, kind, 1, (9, 0)), Some((32, false)), "{kind}");
+        assert_eq!(Variant::choose(Phase::Decode, kind, 8, 32 << 10), None, "{kind}");
     }
 }
 
@@ -95,6 +133,10 @@ fn tiles_are_as_wide_as_shared_memory_allows() {
 fn what_has_no_kernel_is_refused_by_name() {
     let int4 = |group, zero_points| WeightKind::Int4 { group, zero_points };
     for rig in rigs() {
+        let error = check_product(&rig.kernels, Phase::Prefill, WeightKind::Int8, (211, 80), false);
+        let error = error.unwrap_err().to_string();
+        assert!(error.contains("prefill family with int8 weights [211, 80]"), "{error}");
+        check_product(&rig.kernels, Phase::Decode, WeightKind::Int8, (211, 80), false).unwrap();
         for phase in PHASES {
             for kind in WeightKind::ALL {
                 check_product(&rig.kernels, phase, kind, (211, 256), false).unwrap();

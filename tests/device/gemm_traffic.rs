@@ -1,9 +1,5 @@
 //! What products ask of memory, of shared memory and of the issue slots, against the heads of
 //! `gemm_decode` and `gemm_prefill`. Operands are zeros: counts do not depend on values.
-//!
-//! Each operand is a buffer of its own of exactly its size, and an access outside of it is a
-//! finding. Different bytes beyond those of the operands can therefore not be touched, and what is
-//! counted here beyond them is read more than once.
 
 use super::gemm::{Format, INT4, KINDS, Kind};
 use super::traffic::Budget;
@@ -12,10 +8,10 @@ use ptxsim::Counters;
 use ridgepoint::backend::Phase;
 use ridgepoint::backend::cuda::memory::Buffer;
 use ridgepoint::backend::cuda::ops::gemm::{
-    Gemm, InputNorm, Output, Variant, arrivals_count, decode_splits, gemm, gemm_in_tiles,
-    partials_bytes, shared_limit,
+    Gemm, InputNorm, Output, arrivals_count, decode_splits, gemm, gemm_in_tiles, partials_bytes,
 };
 use ridgepoint::backend::cuda::repack::packed_bytes;
+use ridgepoint::backend::cuda::repack_int8;
 use ridgepoint::tensor::int4::Int4Shape;
 
 #[derive(Debug, Clone, Copy)]
@@ -44,8 +40,13 @@ const PLAIN: Product = Product {
     tile: None,
 };
 
+/// Those of both families.
 fn formats() -> impl Iterator<Item = Format> {
     [Format::Bf16].into_iter().chain(INT4)
+}
+
+fn decode_formats() -> impl Iterator<Item = Format> {
+    formats().chain([Format::Int8])
 }
 
 impl Product {
@@ -56,20 +57,28 @@ impl Product {
             Format::Int4 { group, zero_points } => {
                 packed_bytes(&Int4Shape { n, k, group, zero_points })
             }
+            Format::Int8 => repack_int8::packed_bytes(n, k),
         }
     }
 
+    /// Of them the scales of rows, which every block along K loads and not copies.
+    fn row_scale_bytes(&self) -> usize {
+        if self.format == Format::Int8 { self.n.next_multiple_of(64) * 4 } else { 0 }
+    }
+
     /// Bytes that a product asks for, after the heads of the kernels.
-    fn requested(&self, rig: &Rig) -> usize {
+    fn requested(&self) -> usize {
         let Product { rows, n, k, .. } = *self;
         let features = match self.phase {
             Phase::Decode => 64,
             Phase::Prefill => 128,
         };
-        let row_tiles = rows.div_ceil(self.tile.unwrap_or_else(|| self.decode_tile(rig)));
+        let row_tiles = rows.div_ceil(self.tile.unwrap_or_else(|| self.decode_tile()));
         let feature_tiles = n.div_ceil(features);
         let squares = if self.norm { k / 4 } else { 0 };
-        let operands = row_tiles * self.weight_bytes() + feature_tiles * rows * (2 * k + squares);
+        let scales = (decode_splits(n, k) as usize - 1) * self.row_scale_bytes();
+        let weights = self.weight_bytes() + scales;
+        let operands = row_tiles * weights + feature_tiles * rows * (2 * k + squares);
         let partials = match self.phase {
             Phase::Decode => 2 * partials_bytes(n, k, rows) as usize,
             Phase::Prefill => 0,
@@ -85,14 +94,29 @@ impl Product {
         operands + partials + bias + epilogue
     }
 
-    /// The tile that the launch code takes: the narrowest that holds all rows, if one does and fits
-    /// into the shared memory of the device.
-    fn decode_tile(&self, rig: &Rig) -> usize {
+    /// Bytes of the operands, of the results, and of what blocks leave for each other, each once.
+    fn compulsory(&self) -> usize {
+        let Product { rows, n, k, .. } = *self;
+        let squares = if self.norm { k / 4 } else { 0 };
+        let bias = if self.bias { 2 * n } else { 0 };
+        let result = match self.kind {
+            Kind::Bf16 => 2 * rows * n,
+            Kind::F32 => 4 * rows * n,
+            Kind::SwiGlu => rows * n,
+            Kind::Residual => 6 * rows * n + rows * n / 4 + 2 * n,
+        };
+        // Written and read: sums, and a counter for each tile.
+        let scratch = match self.phase {
+            Phase::Decode => partials_bytes(n, k, rows) as usize + 4 * arrivals_count(n, k, rows),
+            Phase::Prefill => 0,
+        };
+        self.weight_bytes() + rows * (2 * k + squares) + bias + result + 2 * scratch
+    }
+
+    /// The tile that the launch code takes: the narrowest that holds all rows, if one does.
+    fn decode_tile(&self) -> usize {
         assert_eq!(self.phase, Phase::Decode, "prefill is run in tiles of a given width");
-        let wanted = self.rows.next_power_of_two().clamp(8, 32) as u32;
-        let limit = shared_limit(rig.driver().properties().compute);
-        let chosen = Variant::choose(self.phase, self.format.weight_kind(), wanted, limit);
-        chosen.unwrap().tile as usize
+        self.rows.next_power_of_two().clamp(8, 32)
     }
 
     fn launch(&self, rig: &Rig) {
@@ -138,8 +162,10 @@ impl Product {
     fn check_traffic(&self, rig: &Rig) {
         rig.counters();
         self.launch(rig);
-        let requested = self.requested(rig) as u64;
-        Budget { requested, sectors: requested }.check(rig, &format!("{self:?}"));
+        let requested = self.requested() as u64;
+        let compulsory = self.compulsory() as u64;
+        let budget = Budget { requested, sectors: requested, compulsory };
+        budget.check(rig, &format!("{self:?}"));
     }
 
     /// What one launch counts; nothing on a GPU.
@@ -155,7 +181,7 @@ impl Product {
 #[test]
 fn decode_asks_for_what_its_head_says() {
     for rig in rigs() {
-        for (i, format) in formats().enumerate() {
+        for (i, format) in decode_formats().enumerate() {
             for (j, (n, k)) in [(1088, 1024), (64 * 133, 256), (80, 2048)].into_iter().enumerate() {
                 for (l, rows) in [1, 8, 20, 40].into_iter().enumerate() {
                     let kind = KINDS[(i + j + l) % 4];
@@ -188,7 +214,7 @@ fn prefill_asks_for_what_its_head_says() {
 #[test]
 fn decode_reads_each_weight_once() {
     for rig in rigs() {
-        for format in formats() {
+        for format in decode_formats() {
             for (rows, n, k) in [(1, 80, 2048), (8, 1088, 1024), (16, 64 * 133, 256)] {
                 let product = Product { format, rows, n, k, ..PLAIN };
                 let Some(counters) = product.counters(&rig) else { continue };
@@ -197,7 +223,7 @@ fn decode_reads_each_weight_once() {
                 let (bytes, sectors) = weights.fold((0, 0), |(bytes, sectors), i| {
                     (bytes + i.traffic.bytes, sectors + i.traffic.sectors)
                 });
-                let all = product.weight_bytes() as u64;
+                let all = (product.weight_bytes() - product.row_scale_bytes()) as u64;
                 assert_eq!((bytes, 32 * sectors), (all, all), "{product:?}");
             }
         }
@@ -209,6 +235,7 @@ fn decode_reads_each_weight_once() {
 fn issue_budget(format: Format) -> (f64, f64) {
     match format {
         Format::Bf16 => (1.55, 1.75),
+        Format::Int8 => (2.6, 2.8),
         Format::Int4 { group: 128, zero_points: false } => (1.75, 2.0),
         Format::Int4 { group: 128, zero_points: true } => (1.75, 2.05),
         // What is done once for each group counts twice.
@@ -223,7 +250,7 @@ fn decode_issues_few_instructions() {
         if let Some(sim) = &rig.sim {
             sim.set_checks(false); // large products, whose accesses other tests watch
         }
-        for format in formats() {
+        for format in decode_formats() {
             // So many tiles that no block shares its tile.
             let product = Product { format, kind: Kind::SwiGlu, n: 64 * 133, k: 4096, ..PLAIN };
             let long = Product { k: 8192, ..product };

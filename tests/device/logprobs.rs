@@ -1,6 +1,6 @@
 //! Log-probabilities on the device have the bits of `src/sample/logprob.rs`.
 
-use super::sample::{Memory, Rng, like_a_model};
+use super::sample::{Memory, Rng, like_a_model, passes};
 use super::traffic::Budget;
 use super::{Rig, rigs};
 use ridgepoint::backend::cuda::CudaBackend;
@@ -226,7 +226,9 @@ fn traffic_is_what_the_head_says() {
         // About thirty candidates lie in bins down to that of the twentieth token.
         let row = 2 * (vocab * 4 + vocab.div_ceil(2048) * 28) + 8192 + 40 * 32;
         let bytes = (rows * row) as u64;
-        Budget { requested: bytes, sectors: bytes }.check(&rig, "logprobs");
+        // Counts and keys are written and read, logits read by each launch or once in a chain.
+        let compulsory = (rows * (passes(&rig) * vocab * 4 + 2 * 1024 + 2 * 40 * 8)) as u64;
+        Budget { requested: bytes, sectors: bytes, compulsory }.check(&rig, "logprobs");
     }
 }
 

@@ -2,9 +2,12 @@
 
 use super::{Rig, rigs};
 use half::bf16;
+use ridgepoint::backend::Backend;
+use ridgepoint::backend::cuda::CudaBackend;
 use ridgepoint::backend::cuda::Matrix;
 use ridgepoint::backend::cuda::ops::gemm::Weight;
 use ridgepoint::backend::cuda::repack::{packed_bytes, unpack};
+use ridgepoint::tensor::HostMatrix;
 use ridgepoint::tensor::int4::{Int4Matrix, Int4Row, Int4Shape, Int4Tensor};
 
 const SHAPE: Int4Shape = Int4Shape { n: 0, k: 256, group: 64, zero_points: true };
@@ -20,7 +23,7 @@ fn tensor(salt: u8, shape: Int4Shape) -> Int4Tensor {
         shape,
         matrix: Int4Matrix {
             quants: (0..shape.n * shape.k).map(|i| (mix(i) >> 60) as u8).collect(),
-            scales: (0..groups).map(|i| bf16::from_bits((mix(i) >> 49) as u16).to_f32()).collect(),
+            scales: (0..groups).map(|i| bf16::from_bits((mix(i) >> 50) as u16).to_f32()).collect(),
             order: None,
             zero_points: shape.zero_points.then_some(zero_points),
         },
@@ -72,6 +75,68 @@ fn int4_gate_and_up_take_turns_of_eight_rows() {
             }
         }
         assert_rows(&rig, &matrix, shape, &rows);
+    }
+}
+
+#[test]
+fn wide_groups_become_narrow_ones_with_the_same_scales() {
+    for (k, wide, narrow) in [(384, 384, 128), (192, 192, 64), (512, 256, 128)] {
+        for rig in rigs() {
+            let backend = CudaBackend::new(rig.driver().clone()).unwrap();
+            let part = tensor(3, Int4Shape { n: 70, k, group: wide, zero_points: true });
+            let matrix = backend.matrix(vec![HostMatrix::Int4(part.clone())]).unwrap();
+            let each = |values: &[u8]| -> Vec<u8> {
+                values.iter().flat_map(|v| vec![*v; wide / narrow]).collect()
+            };
+            let scales: Vec<f32> =
+                part.matrix.scales.iter().flat_map(|s| vec![*s; wide / narrow]).collect();
+            let zeros = each(part.matrix.zero_points.as_ref().unwrap());
+            let groups = k / narrow;
+            let rows: Vec<Int4Row<'_>> = (0..70)
+                .map(|i| Int4Row {
+                    quants: &part.matrix.quants[i * k..][..k],
+                    scales: &scales[i * groups..][..groups],
+                    zero_points: Some(&zeros[i * groups..][..groups]),
+                })
+                .collect();
+            let shape = Int4Shape { group: narrow, ..part.shape };
+            assert_rows(&rig, &matrix, shape, &rows);
+        }
+    }
+}
+
+/// Column c of the weights belongs to column `order[c]` of the input.
+#[test]
+fn columns_in_an_order_of_their_own_are_put_back_in_bf16() {
+    for rig in rigs() {
+        let backend = CudaBackend::new(rig.driver().clone()).unwrap();
+        assert!(backend.remarks().is_empty());
+        let shape = Int4Shape { n: 24, ..SHAPE };
+        let mut parts = [1, 2].map(|salt| tensor(salt, shape));
+        for (part, step) in parts.iter_mut().zip([77, 101]) {
+            part.matrix.order = Some((0..256).map(|c| (c * step + 5) % 256).collect());
+        }
+        let host = parts.clone().map(HostMatrix::Int4);
+        let matrix = backend.matrix(host.to_vec()).unwrap();
+        let Weight::Bf16(at) = matrix.weight() else { panic!("bf16 was expected") };
+        let mut found = vec![0u8; 2 * 48 * 256];
+        rig.driver().read(at, &mut found).unwrap();
+        let found: &[bf16] = bytemuck::cast_slice(&found);
+        for (i, found) in found.chunks_exact(256).enumerate() {
+            let part = &parts[i / 24];
+            let row = part.matrix.row(&shape, i % 24);
+            for (c, &column) in part.matrix.order.as_ref().unwrap().iter().enumerate() {
+                let zero_point = f32::from(row.zero_points.unwrap()[c / 64]);
+                let exact = row.scales[c / 64] * (f32::from(row.quants[c]) - zero_point);
+                let expected = bf16::from_f32(exact);
+                assert_eq!(found[column as usize], expected, "row {i} column {c}");
+            }
+        }
+        let [gate, up] = host;
+        assert!(matches!(backend.gated(gate, up).unwrap().weight(), Weight::Bf16(_)));
+        let remarks = backend.remarks();
+        assert_eq!(remarks.len(), 1, "{remarks:?}");
+        assert!(remarks[0].starts_with("4 int4 matrices, part 1 the first"), "{remarks:?}");
     }
 }
 

@@ -20,6 +20,8 @@ mod gemm_traffic;
 mod logprobs;
 mod matrix;
 mod model;
+mod quantised;
+mod rings;
 mod rmsnorm;
 mod rope_append;
 mod sample;
@@ -71,7 +73,12 @@ pub fn in_turns(names: &'static [&'static str]) -> impl Iterator<Item = (&'stati
 impl Rig {
     /// `portable`: compute capability 8.0 instead of 9.0.
     pub fn simulated(portable: bool) -> Rig {
-        let sim = Arc::new(SimDriver::new(portable));
+        Rig::posing(if portable { (8, 0) } else { (9, 0) })
+    }
+
+    /// The simulator as a device of a compute capability.
+    pub fn posing(compute: (u32, u32)) -> Rig {
+        let sim = Arc::new(SimDriver::of(compute));
         sim.keep_counters();
         let kernels = Kernels::new(sim.clone()).unwrap();
         Rig { kernels, sim: Some(sim) }

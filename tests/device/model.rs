@@ -13,21 +13,21 @@ use ridgepoint::text::Tokenizer;
 use std::path::Path;
 
 /// The greatest |dNLL| of any token between bf16 activations and f32.
-const NLL_TOLERANCE: f32 = 0.03;
+pub const NLL_TOLERANCE: f32 = 0.03;
 /// The same for the shipped models, whose trained weights spread wider than those of the fixtures.
-const TRAINED_TOLERANCE: f32 = 0.1;
+pub const TRAINED_TOLERANCE: f32 = 0.1;
 /// The greatest difference of the mean NLL, which is what `eval` reports.
-const MEAN_TOLERANCE: f32 = 0.01;
+pub const MEAN_TOLERANCE: f32 = 0.01;
 /// Where the two best logits are closer than this, either may win.
-const MARGIN: f32 = 0.05;
+pub const MARGIN: f32 = 0.05;
 
-fn generator(rig: &Rig, dir: &Path, rows: usize) -> Generator<CudaBackend> {
+pub fn generator(rig: &Rig, dir: &Path, rows: usize) -> Generator<CudaBackend> {
     load(dir, CudaBackend::new(rig.driver().clone()).unwrap(), rows)
 }
 
 /// The greatest difference of two lists.
 #[track_caller]
-fn distance(ours: &[f32], theirs: &[f32]) -> f32 {
+pub fn distance(ours: &[f32], theirs: &[f32]) -> f32 {
     assert_eq!(ours.len(), theirs.len());
     assert!(ours.iter().all(|x| x.is_finite()));
     ours.iter().zip(theirs).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
@@ -79,7 +79,7 @@ fn chunks_do_not_change_bits() {
 }
 
 /// The beginning of the held-out text in the tokens of the shipped pair.
-fn held_out(count: usize) -> Vec<TokenId> {
+pub fn held_out(count: usize) -> Vec<TokenId> {
     let text = std::fs::read_to_string(root().join("models/heldout.txt")).unwrap();
     let tokenizer = Tokenizer::load(&root().join("models/target"), 1024).unwrap();
     let mut tokens = tokenizer.encode(&text[..8 * count], true).unwrap();

@@ -234,7 +234,14 @@ fn traffic_is_what_the_head_says() {
             // The same in sectors, but for the words: one a warp.
             let warps = n * (12 + 8) * lanes.div_ceil(32);
             let sectors = requested - words + warps * 32;
-            Budget { requested, sectors }.check(&rig, "rope_append");
+            // Weights once, angles once for each position, and two words a token.
+            let mut positions: Vec<u32> = tokens().iter().map(|t| t.position).collect();
+            positions.sort_unstable();
+            positions.dedup();
+            let weights = u64::from(bias) * heads + u64::from(norm) * 2;
+            let read = n * heads + 2 * positions.len() as u64 + weights;
+            let compulsory = read * row + written + 8 * n;
+            Budget { requested, sectors, compulsory }.check(&rig, "rope_append");
         }
     }
 }

@@ -11,6 +11,9 @@ pub struct Budget {
     /// Bytes of the 32-byte sectors that each instruction touches. A word that a whole warp asks
     /// for is one sector; what several warps read counts for each.
     pub sectors: u64,
+    /// Bytes that must come from device memory or go there, each once: whoever asks again finds
+    /// them in a cache.
+    pub compulsory: u64,
 }
 
 impl Budget {
@@ -25,10 +28,12 @@ impl Budget {
             sum(|c| c.global_reads.bytes + c.global_writes.bytes + c.async_copies.bytes);
         let sectors =
             sum(|c| c.global_reads.sectors + c.global_writes.sectors + c.async_copies.sectors);
+        let unique = sum(|c| c.unique_read_sectors + c.unique_written_sectors);
         let passes = sum(|c| c.shared_reads.wavefronts + c.shared_writes.wavefronts);
         let least = sum(|c| c.shared_reads.least_wavefronts + c.shared_writes.least_wavefronts);
         within(&format!("{what}: requested"), requested, self.requested, 1.02);
         within(&format!("{what}: sectors"), 32 * sectors, self.sectors, 1.02);
+        within(&format!("{what}: different sectors"), 32 * unique, self.compulsory, 1.02);
         within(&format!("{what}: shared memory"), passes, least, 1.1);
     }
 }

@@ -4,4 +4,5 @@ mod alone;
 mod faults;
 mod faulty;
 mod scheduler;
+mod speculate;
 pub mod together;

@@ -28,6 +28,10 @@ impl Random {
     }
 }
 
+fn is_full(scheduler: &Scheduler, id: SeqId) -> bool {
+    scheduler.tokens(id).len() >= scheduler.last(id)
+}
+
 fn caps() -> Caps {
     Caps { prefill_tokens: 96, decode_rows: 12, running: 8, waiting: 20, reserve_percent: 100 }
 }
@@ -74,7 +78,7 @@ impl Model {
     fn expected(&self, id: SeqId) -> impl Iterator<Item = u64> {
         let Known { salt, prompt_len, .. } = self.live[&id];
         let mut state = salt.map_or(1, |salt| salt.wrapping_mul(31) + 2);
-        let tokens = self.scheduler.tokens(id).iter().enumerate();
+        let tokens = self.scheduler.tokens_and_draft(id).iter().enumerate();
         tokens.map(move |(position, token)| {
             state = fingerprint(state, *token, position < prompt_len);
             state
@@ -87,9 +91,9 @@ impl Model {
 
     /// Reads what the chunk's rows read and writes what they write.
     fn compute(&mut self, chunk: Chunk) {
-        let expected: Vec<u64> = self.expected(chunk.id).take(chunk.start + chunk.count).collect();
+        let expected: Vec<u64> = self.expected(chunk.id).take(chunk.start + chunk.rows()).collect();
         let table = self.scheduler.table(chunk.id).to_vec();
-        assert!(table.len() >= pages_for(chunk.start + chunk.count), "{chunk:?} lacks pages");
+        assert!(table.len() >= pages_for(chunk.start + chunk.rows()), "{chunk:?} lacks pages");
         for (position, value) in expected.iter().enumerate() {
             let slot = self.slot(&table, position);
             if position < chunk.start {
@@ -101,6 +105,9 @@ impl Model {
 
     /// One step, as an engine takes it; `fails` is the share of passes that fail, in percent.
     fn step(&mut self, random: &mut Random, fails: usize) -> usize {
+        if random.below(3) > 0 {
+            self.draft(random);
+        }
         self.scheduler.schedule();
         let mut computed = 0;
         for phase in 0..2 {
@@ -115,8 +122,8 @@ impl Model {
             chunks.iter().for_each(|chunk| self.compute(*chunk));
             self.scheduler.computed(&chunks);
             for chunk in chunks.iter().filter(|chunk| chunk.draws) {
-                self.scheduler.push(chunk.id, TokenId(random.below(3) as u32));
-                if self.scheduler.is_full(chunk.id) || random.below(40) == 0 {
+                self.accept(chunk, random);
+                if is_full(&self.scheduler, chunk.id) || random.below(40) == 0 {
                     self.end(chunk.id);
                 }
             }
@@ -124,11 +131,30 @@ impl Model {
         computed
     }
 
+    /// Some of the draft was right; then comes a token that nobody drafted.
+    fn accept(&mut self, chunk: &Chunk, random: &mut Random) {
+        let all = self.scheduler.tokens_and_draft(chunk.id);
+        let draft = &all[all.len() - chunk.drafted..];
+        let mut drawn = draft[..random.below(chunk.drafted + 1)].to_vec();
+        drawn.push(TokenId(random.below(3) as u32));
+        self.scheduler.accept(chunk.id, &drawn);
+    }
+
+    /// Drafts for some of those who can use one.
+    fn draft(&mut self, random: &mut Random) {
+        let draftable: Vec<(SeqId, usize)> = self.scheduler.draftable().collect();
+        for (id, room) in draftable {
+            let count = random.below(room + 1);
+            let draft: Vec<TokenId> = (0..count).map(|_| TokenId(random.below(3) as u32)).collect();
+            self.scheduler.propose(id, &draft);
+        }
+    }
+
     fn hold_caps(&self, chunks: &[Chunk], is_decode: bool) {
         let caps = self.scheduler.caps();
-        let rows: usize = chunks.iter().map(|chunk| chunk.count).sum();
+        let rows: usize = chunks.iter().map(Chunk::rows).sum();
         assert!(rows <= if is_decode { caps.decode_rows } else { caps.prefill_tokens }, "{rows}");
-        assert!(chunks.iter().all(|chunk| chunk.count > 0 && (!is_decode || chunk.count <= 8)));
+        assert!(chunks.iter().all(|chunk| chunk.count > 0 && (!is_decode || chunk.rows() <= 8)));
         for chunk in chunks {
             let known = &self.live[&chunk.id];
             let is_prompt = chunk.start < known.prompt_len;
@@ -251,8 +277,8 @@ fn ends(scheduler: &mut Scheduler) -> Vec<SeqId> {
         assert!(!chunks.is_empty(), "stuck");
         scheduler.computed(&chunks);
         for chunk in chunks.iter().filter(|chunk| chunk.draws) {
-            scheduler.push(chunk.id, TokenId(0));
-            if scheduler.is_full(chunk.id) {
+            scheduler.accept(chunk.id, &[TokenId(0)]);
+            if is_full(scheduler, chunk.id) {
                 scheduler.end(chunk.id);
                 order.push(chunk.id);
             }
@@ -310,7 +336,7 @@ fn a_large_request_is_not_starved_by_small_ones() {
         let running = scheduler.step().prefill.clone();
         scheduler.computed(&running);
         for chunk in running.iter().filter(|chunk| chunk.draws) {
-            scheduler.push(chunk.id, TokenId(0));
+            scheduler.accept(chunk.id, &[TokenId(0)]);
         }
         ends(&mut scheduler)
     };
@@ -324,16 +350,19 @@ fn decode_goes_on_while_a_long_prompt_is_computed() {
     let first = scheduler.submit(submission(prompt(10, 1), 30)).unwrap();
     let chunks = scheduler.schedule().prefill.clone();
     scheduler.computed(&chunks);
-    scheduler.push(first, TokenId(0));
+    scheduler.accept(first, &[TokenId(0)]);
     let long = scheduler.submit(submission(prompt(1000, 2), 2)).unwrap();
     for i in 0..10 {
         let step = scheduler.schedule().clone();
-        assert_eq!(step.decode, [Chunk { id: first, start: 10 + i, count: 1, draws: true }]);
-        let expected = Chunk { id: long, start: 96 * i, count: 96, draws: false };
+        assert_eq!(
+            step.decode,
+            [Chunk { id: first, start: 10 + i, count: 1, draws: true, drafted: 0 }]
+        );
+        let expected = Chunk { id: long, start: 96 * i, count: 96, draws: false, drafted: 0 };
         assert_eq!(step.prefill, [expected]);
         scheduler.computed(&step.decode);
         scheduler.computed(&step.prefill);
-        scheduler.push(first, TokenId(0));
+        scheduler.accept(first, &[TokenId(0)]);
     }
 }
 
@@ -365,8 +394,8 @@ fn a_preempted_sequence_is_replayed_by_the_families_that_computed_it() {
         }
         scheduler.computed(&chunks);
         for chunk in chunks.iter().filter(|chunk| chunk.draws) {
-            scheduler.push(chunk.id, TokenId(0));
-            if scheduler.is_full(chunk.id) {
+            scheduler.accept(chunk.id, &[TokenId(0)]);
+            if is_full(&scheduler, chunk.id) {
                 scheduler.end(chunk.id);
                 order.push(chunk.id);
             }
@@ -374,7 +403,7 @@ fn a_preempted_sequence_is_replayed_by_the_families_that_computed_it() {
     }
     assert_eq!(order, [old, young]);
     assert_eq!(scheduler.counts().preemptions, 1, "once was enough");
-    let first = Chunk { id: young, start: 0, count: 30, draws: false };
+    let first = Chunk { id: young, start: 0, count: 30, draws: false, drafted: 0 };
     assert_eq!(replay[0], first);
     let rows: Vec<usize> = replay[1..].iter().map(|chunk| chunk.count).collect();
     assert!(rows[..4].iter().all(|&rows| rows == 8), "{rows:?}");

@@ -6,6 +6,7 @@ use proptest::test_runner::{Config, TestRunner};
 use ridgepoint::backend::Backend;
 use ridgepoint::backend::cpu::CpuBackend;
 use ridgepoint::backend::pages_for;
+use ridgepoint::engine::speculate::{DEPTH_MAX, Depths, SpeculationStats};
 use ridgepoint::engine::{Engine, EngineOptions, Event, Generator, Stream, SubmitOptions};
 use ridgepoint::load::Checkpoint;
 use ridgepoint::model::{Decoder, Limits, ModelConfig};
@@ -53,6 +54,23 @@ pub struct Case {
     pub reserve_percent: usize,
     /// See [`EngineOptions`].
     pub prefix_cache: bool,
+    /// What drafts, if anything, and how deep; without a depth it is chosen.
+    pub drafts: Option<(Drafts, Option<usize>)>,
+}
+
+/// Who drafts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Drafts {
+    /// Prompt lookup.
+    Ngrams,
+    /// The same model, on the CPU, with so many pages for all its sequences.
+    Model(usize),
+    /// Random tokens.
+    Random,
+    /// Never what will be drawn, if it can be helped.
+    Wrong,
+    /// It fails every second time, once by a panic.
+    Failing,
 }
 
 impl Asked {
@@ -114,16 +132,13 @@ fn take(stream: &mut Stream, given: &mut Given) {
 }
 
 /// Serves a case step by step and gives what came, with the preemptions that it took.
-fn together<B: Backend>(decoder: Decoder<B>, case: &Case) -> (Vec<Given>, u64) {
+fn together<B: Backend>(name: &str, decoder: Decoder<B>, case: &Case) -> (Vec<Given>, Ran) {
     let largest = case.asked.iter().map(Asked::pages).max().unwrap();
-    let options = EngineOptions {
-        pages: largest + case.spare_pages,
-        prefill_tokens: case.prefill_tokens,
-        reserve_percent: case.reserve_percent,
-        prefix_cache: case.prefix_cache,
-        ..EngineOptions::new(CONTEXT, case.running)
-    };
+    let options = EngineOptions { pages: largest + case.spare_pages, ..case.options() };
     let mut engine = Engine::new(decoder, None, &options).unwrap();
+    if let Some((drafts, depth)) = case.drafts {
+        engine.speculate(drafts.drafter(name, options.limits()), Depths::new(depth));
+    }
     let client = engine.client();
     let mut streams: Vec<Option<Stream>> = case.asked.iter().map(|_| None).collect();
     let mut given: Vec<Given> =
@@ -150,18 +165,37 @@ fn together<B: Backend>(decoder: Decoder<B>, case: &Case) -> (Vec<Given>, u64) {
     }
     let kv = engine.scheduler().kv();
     assert_eq!(kv.available(), kv.pages(), "pages were lost");
-    (given, engine.scheduler().counts().preemptions)
+    let preemptions = engine.scheduler().counts().preemptions;
+    (given, Ran { preemptions, speculation: client.stats().speculation })
 }
 
-/// Runs a case and holds it against each request alone; gives the preemptions.
-pub fn hold<B: Backend>(load: impl Fn(Limits) -> Decoder<B>, case: &Case) -> u64 {
+/// What a case took.
+#[derive(Debug)]
+pub struct Ran {
+    /// Preemptions.
+    pub preemptions: u64,
+    /// Drafts.
+    pub speculation: SpeculationStats,
+}
+
+impl Case {
+    fn options(&self) -> EngineOptions {
+        EngineOptions {
+            prefill_tokens: self.prefill_tokens,
+            reserve_percent: self.reserve_percent,
+            prefix_cache: self.prefix_cache,
+            depth: self.drafts.map_or(0, |_| DEPTH_MAX),
+            ..EngineOptions::new(CONTEXT, self.running)
+        }
+    }
+}
+
+/// Runs a case on the fixture `name` and holds it against each request alone.
+pub fn hold<B: Backend>(name: &str, backend: impl Fn() -> B, case: &Case) -> Ran {
+    let load = |limits| decoder(name, backend(), limits);
     let limits = Limits { rows: 64, logit_rows: 1, sequences: 1, context: CONTEXT };
     let mut generator = Generator::new(load(limits)).unwrap();
-    let options = EngineOptions {
-        prefill_tokens: case.prefill_tokens,
-        ..EngineOptions::new(CONTEXT, case.running)
-    };
-    let (given, preemptions) = together(load(options.limits()), case);
+    let (given, ran) = together(name, load(case.options().limits()), case);
     for (i, (asked, found)) in case.asked.iter().zip(given).enumerate() {
         let mut expected = alone(&mut generator, &asked.request(i));
         if found.reason == Some(FinishReason::Cancelled) {
@@ -171,7 +205,7 @@ pub fn hold<B: Backend>(load: impl Fn(Limits) -> Decoder<B>, case: &Case) -> u64
         }
         assert_eq!(found, expected, "request {i} of {case:#?}");
     }
-    preemptions
+    ran
 }
 
 /// A fixture on a backend.
@@ -190,18 +224,33 @@ fn asked() -> impl Strategy<Value = Asked> {
     })
 }
 
+/// Anything that may draft.
+fn drafts() -> impl Strategy<Value = Option<(Drafts, Option<usize>)>> {
+    let who = prop_oneof![
+        Just(Drafts::Ngrams),
+        (2usize..20).prop_map(Drafts::Model),
+        Just(Drafts::Random),
+        Just(Drafts::Wrong),
+        Just(Drafts::Failing),
+    ];
+    proptest::option::weighted(0.6, (who, proptest::option::of(0usize..8)))
+}
+
 fn cases() -> impl Strategy<Value = Case> {
     let requests = proptest::collection::vec(asked(), 1..9);
     let prefill = prop_oneof![Just(1), Just(7), Just(64), Just(130), Just(512)];
     let how = (prefill, 1usize..8, 0usize..10, prop_oneof![Just(0), Just(40), Just(100)]);
-    (requests, how, any::<bool>()).prop_map(
-        |(asked, (prefill_tokens, running, spare_pages, reserve_percent), prefix_cache)| Case {
-            asked,
-            prefill_tokens,
-            running,
-            spare_pages,
-            reserve_percent,
-            prefix_cache,
+    (requests, how, any::<bool>(), drafts()).prop_map(
+        |(asked, (prefill_tokens, running, spare_pages, reserve_percent), prefix_cache, drafts)| {
+            Case {
+                asked,
+                prefill_tokens,
+                running,
+                spare_pages,
+                reserve_percent,
+                prefix_cache,
+                drafts,
+            }
         },
     )
 }
@@ -210,9 +259,8 @@ fn cases() -> impl Strategy<Value = Case> {
 fn a_request_gets_the_same_in_any_company() {
     for (name, count) in [("mistral_window", 30), ("qwen3_gqa2", 20)] {
         let mut runner = TestRunner::new(Config { cases: count, ..Config::default() });
-        let load = |limits| decoder(name, CpuBackend::new(), limits);
         let held = runner.run(&cases(), |case| {
-            hold(load, &case);
+            hold(name, CpuBackend::new, &case);
             Ok(())
         });
         held.unwrap();
@@ -238,11 +286,12 @@ pub fn crowded() -> Case {
         spare_pages: 3,
         reserve_percent: 0,
         prefix_cache: true,
+        drafts: None,
     }
 }
 
 #[test]
 fn preempted_requests_get_the_same() {
-    let load = |limits| decoder("llama3_gqa4", CpuBackend::new(), limits);
-    assert!(hold(load, &crowded()) > 0, "nothing was preempted");
+    let ran = hold("llama3_gqa4", CpuBackend::new, &crowded());
+    assert!(ran.preemptions > 0, "nothing was preempted");
 }

@@ -3,6 +3,7 @@
 
 mod attention;
 mod gemm;
+mod quantised;
 mod rows;
 
 use ridgepoint::backend::cpu::{CpuBackend, InstructionSet, Tensor};

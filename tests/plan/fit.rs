@@ -101,6 +101,7 @@ fn with_fit(memory_bytes: u64, formats: Formats, check: impl FnOnce(&Fit<'_>)) {
             compute: (9, 0),
             multiprocessors: 132,
             memory_bytes: 1 << 40,
+            shared_bytes: 227 << 10,
         };
         CudaBackend::new(Arc::new(DryDriver::new(properties, target))).unwrap()
     });

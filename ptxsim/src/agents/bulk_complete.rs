@@ -148,6 +148,7 @@ fn load(world: &mut World<'_>, team: &mut Team, by: &Issuer, work: &Load) {
         let address = work.pieces[range.start].global;
         let Ok(place) = world.global.find(address, bytes as u64) else { continue };
         buffer.resize(bytes, 0);
+        world.global.touch(place, bytes, false);
         let whole = world.global.read(place, &mut buffer);
         if world.checks {
             if !whole {
@@ -204,6 +205,7 @@ fn store(world: &mut World<'_>, team: &mut Team, by: &Issuer, work: &Store, data
         }
         if let Some(operation) = work.reduce {
             let mut old = vec![0; bytes];
+            world.global.touch(place, bytes, false);
             if !world.global.read(place, &mut old) && world.checks {
                 let space = Some(Space::Global(address));
                 report(world, team, by, FaultKind::Uninitialised, (space, None), "");
@@ -214,6 +216,7 @@ fn store(world: &mut World<'_>, team: &mut Team, by: &Issuer, work: &Store, data
         if world.checks {
             check_global(world, team, by, (place, address, bytes), access, true);
         }
+        world.global.touch(place, bytes, true);
         world.global.write(place, &new);
     }
     world.events += 1;

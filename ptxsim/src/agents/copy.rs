@@ -93,7 +93,7 @@ pub fn issue(ctx: &mut Ctx<'_, '_>, inst: &Inst, mask: u32) -> Flow {
     }
     let reading = (0..32).filter(|&l| copies.from_source[l] != 0 && copies.mask >> l & 1 == 1);
     let reading = reading.fold(0, |m, l| m | 1 << l);
-    ctx.count_global(&copies.sources, reading, bytes);
+    ctx.count_global(&copies.sources, reading, bytes, false);
     if copies.mask != 0 {
         ctx.warp.copies.list.push(copies);
     }

@@ -239,6 +239,7 @@ impl Device {
             team += grid.clusters as u32;
             grids.push(grid);
         }
+        self.global.begin_launch();
         let mut world = World {
             global: &mut self.global,
             grids,
@@ -257,7 +258,10 @@ impl Device {
         let World { grids, faults, printed, .. } = world;
         self.next_team = team;
         self.next_grid += launches.len() as u64;
-        Ok(Report::new(grids, faults, printed))
+        let mut report = Report::new(grids, faults, printed);
+        let counters = &mut report.counters;
+        [counters.unique_read_sectors, counters.unique_written_sectors] = self.global.touched();
+        Ok(report)
     }
 
     fn grid(&self, launch: &Launch, first_team: u32) -> Result<Grid, Error> {

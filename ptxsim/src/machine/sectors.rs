@@ -1,17 +1,24 @@
 //! Counts what a warp's access costs memory: sectors of device memory, wavefronts of shared memory.
 
 use super::ctx::Ctx;
+use crate::memory::global;
 
 /// Bytes of a sector of device memory.
-const SECTOR: u64 = 32;
+const SECTOR: u64 = global::SECTOR as u64;
 
 impl Ctx<'_, '_> {
     /// Counts an access of `bytes` bytes by each lane of `mask` at its device address.
-    pub fn count_global(&mut self, addresses: &[u64; 32], mask: u32, bytes: u32) {
+    pub fn count_global(&mut self, addresses: &[u64; 32], mask: u32, bytes: u32, write: bool) {
         if mask == 0 {
             return;
         }
-        let (sectors, least) = sectors(addresses, mask, bytes);
+        let global = &mut *self.world.global;
+        let (sectors, least) = sectors(addresses, mask, bytes, |address, bytes| {
+            // Where there is nothing, the access itself is a fault.
+            if let Ok(place) = global.find(address, bytes) {
+                global.touch(place, bytes as usize, write);
+            }
+        });
         let lanes = mask.count_ones() as u64;
         let traffic = &mut self.world.grids[self.team.grid].traffic[self.pc as usize];
         traffic.bytes += lanes * bytes as u64;
@@ -47,14 +54,21 @@ impl Ctx<'_, '_> {
     }
 }
 
-/// Sectors that the lanes touch, and the fewest that could hold their different bytes.
-pub fn sectors(addresses: &[u64; 32], mask: u32, bytes: u32) -> (u64, u64) {
+/// Sectors that the lanes touch, and the fewest that could hold their different bytes. `each` is
+/// given ranges in which every sector is touched, by address and length.
+pub fn sectors(
+    addresses: &[u64; 32],
+    mask: u32,
+    bytes: u32,
+    mut each: impl FnMut(u64, u64),
+) -> (u64, u64) {
     let n = bytes as u64;
     if mask == u32::MAX {
         let first = addresses[0];
         let run = (0..32).all(|l| addresses[l] == first.wrapping_add(l as u64 * n));
         if run {
             let last = first + 32 * n - 1;
+            each(first, 32 * n);
             return (last / SECTOR - first / SECTOR + 1, (32 * n).div_ceil(SECTOR));
         }
     }
@@ -67,8 +81,14 @@ pub fn sectors(addresses: &[u64; 32], mask: u32, bytes: u32) -> (u64, u64) {
     let list = &mut list[..count];
     list.sort_unstable();
     let (mut touched, mut next_sector, mut distinct, mut covered) = (0, 0, 0, 0);
+    let mut range = (list[0], list[0]);
     for &address in list.iter() {
         let end = address.saturating_add(n);
+        if address / SECTOR > range.1 / SECTOR {
+            each(range.0, range.1 - range.0);
+            range.0 = address;
+        }
+        range.1 = end;
         distinct += end - address.max(covered).min(end);
         covered = covered.max(end);
         let first = (address / SECTOR).max(next_sector);
@@ -78,6 +98,7 @@ pub fn sectors(addresses: &[u64; 32], mask: u32, bytes: u32) -> (u64, u64) {
             next_sector = last + 1;
         }
     }
+    each(range.0, range.1 - range.0);
     (touched, distinct.div_ceil(SECTOR))
 }
 

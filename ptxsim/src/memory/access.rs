@@ -154,7 +154,7 @@ fn one_space(
             let offsets = addresses.map(|a| a as u32 & 0xff_ffff);
             ctx.count_shared(&offsets, mask, bytes);
         }
-        Where::Global => ctx.count_global(addresses, mask, bytes),
+        Where::Global => ctx.count_global(addresses, mask, bytes, write),
         _ => {}
     }
     let flags = if fields.non_coherent { NON_COHERENT } else { 0 };

@@ -214,6 +214,9 @@ fn global(
 ) -> Option<bool> {
     let s = fields.strength;
     let place = ctx.global_place(lane as u8, address, word.len())?;
+    for write in [false, true] {
+        ctx.world.global.touch(place, word.len(), write);
+    }
     let seen = ctx.world.sync.get(&address).map(|v| v.list().to_vec()).unwrap_or_default();
     ctx.release_global(address, s, true);
     let whole = ctx.world.global.read(place, word);

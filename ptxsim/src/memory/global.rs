@@ -13,6 +13,9 @@ const FIRST: u64 = 0x7_0000_0000;
 /// Unused addresses after each allocation, so that a small overrun hits nothing.
 const GAP: u64 = 64 << 10;
 
+/// Bytes of a sector of device memory.
+pub const SECTOR: usize = 32;
+
 /// What an untouched byte reads as: a NaN in every float format.
 pub const POISON: u8 = 0xff;
 
@@ -20,7 +23,12 @@ struct Page {
     data: [u8; PAGE],
     /// One bit a byte: it holds a value.
     initialised: [u64; PAGE / 64],
+    /// One bit a sector: it was read, it was written, by the launch of that number.
+    touched: [u128; 2],
+    launch: u64,
 }
+
+const _: () = assert!(PAGE / SECTOR == u128::BITS as usize);
 
 struct Allocation {
     base: u64,
@@ -36,6 +44,10 @@ pub struct Global {
     allocations: Vec<Allocation>,
     next: u64,
     last: usize,
+    /// Number of the launch, by which pages tell what was touched in it from what was before.
+    launch: u64,
+    /// Sectors that it has read and has written, each counted once.
+    touched: [u64; 2],
 }
 
 /// Why an address is refused.
@@ -78,7 +90,7 @@ impl Place {
 
 impl Default for Global {
     fn default() -> Self {
-        Global { allocations: Vec::new(), next: FIRST, last: 0 }
+        Global { allocations: Vec::new(), next: FIRST, last: 0, launch: 0, touched: [0; 2] }
     }
 }
 
@@ -199,6 +211,30 @@ impl Global {
         }
     }
 
+    /// Begins to count the sectors that a launch touches.
+    pub fn begin_launch(&mut self) {
+        self.launch += 1;
+        self.touched = [0; 2];
+    }
+
+    /// Sectors that the launch has read and has written, each counted once.
+    pub fn touched(&self) -> [u64; 2] {
+        self.touched
+    }
+
+    /// Enters a read or a write of `bytes` bytes into the sectors that the launch has touched.
+    #[inline]
+    pub fn touch(&mut self, place: Place, bytes: usize, write: bool) {
+        let pages = &mut self.allocations[place.allocation].pages;
+        let (mut at, end) = (place.offset, place.offset + bytes);
+        while at < end {
+            let n = (PAGE - at % PAGE).min(end - at);
+            let page = pages[at / PAGE].get_or_insert_with(Page::poisoned);
+            self.touched[write as usize] += page.touch(at % PAGE, n, write, self.launch);
+            at += n;
+        }
+    }
+
     /// As `read`, of at most sixteen bytes that do not cross a page.
     #[inline(always)]
     pub fn read_page(&self, place: Place, into: &mut [u8]) -> bool {
@@ -247,7 +283,22 @@ impl Global {
 
 impl Page {
     fn poisoned() -> Box<Page> {
-        Box::new(Page { data: [POISON; PAGE], initialised: [0; PAGE / 64] })
+        let (data, initialised) = ([POISON; PAGE], [0; PAGE / 64]);
+        Box::new(Page { data, initialised, touched: [0; 2], launch: 0 })
+    }
+
+    /// Marks the sectors of `n` bytes from `start` on, and counts those that were not marked.
+    #[inline]
+    fn touch(&mut self, start: usize, n: usize, write: bool, launch: u64) -> u64 {
+        if self.launch != launch {
+            (self.launch, self.touched) = (launch, [0; 2]);
+        }
+        let (first, last) = (start / SECTOR, (start + n - 1) / SECTOR);
+        let sectors = (u128::MAX >> (127 - (last - first))) << first;
+        let touched = &mut self.touched[write as usize];
+        let fresh = sectors & !*touched;
+        *touched |= sectors;
+        u64::from(fresh.count_ones())
     }
 
     #[inline(always)]

@@ -64,6 +64,8 @@ fn a_correct_gemm_is_clean_under_every_schedule() {
     assert_eq!(counters.async_copies.bytes, ((M + N) * K * 2) as u64);
     assert_eq!(counters.async_copies.sectors, counters.async_copies.least_sectors);
     assert_eq!(counters.global_writes.bytes, (M * N * 4) as u64);
+    let sectors = [counters.unique_read_sectors, counters.unique_written_sectors];
+    assert_eq!(sectors, [((M + N) * K * 2 / 32) as u64, (M * N * 4 / 32) as u64]);
 }
 
 #[test]

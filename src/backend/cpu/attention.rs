@@ -13,7 +13,7 @@ use super::math;
 use super::parallel::{self, Tile};
 use super::simd::{InstructionSet, Kernel, LANES, Simd};
 use super::store::{Bf16, Element, F32, KvCache, Tensor};
-use super::tile;
+use super::weight;
 use crate::backend::{Batch, Heads, PAGE_SIZE, PageId, Span};
 use crate::tensor::Dtype;
 use std::ptr;
@@ -223,7 +223,7 @@ fn score_slots<S: Simd, E: Element, const M: usize, const N: usize>(
         for (j, w) in w.iter_mut().enumerate() {
             *w = &keys[(slot + j).min(slots.high - 1) * bytes..][..bytes];
         }
-        let lanes = tile::stored::<S, E, M, N>(s, x, &w, slots.values_ahead);
+        let lanes = weight::stored::<S, E, M, N>(s, x, &w, slots.values_ahead);
         let cols = N.min(slots.high - slot);
         for (lanes, scores) in lanes.iter().zip(&mut *scores) {
             store_some(&s.sums(lanes), &mut scores[slot..slot + cols]);

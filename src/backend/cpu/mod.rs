@@ -1,6 +1,7 @@
 //! The reference backend, and the default where there is no GPU.
 //!
-//! Activations are f32; weights stay as they are stored, in the mapped checkpoint. All results have
+//! Activations are f32; weights of 16 and 32 bits stay where they are stored, in the mapped
+//! checkpoint, and those of 4 bits are packed anew. All results have
 //! the same bits on every instruction set, with any number of threads and in both phases.
 //!
 //! # The order of a product
@@ -12,18 +13,26 @@
 //! i + (i + 2), then the last two. Products with weights, scores of attention and sums of squares
 //! all use this order, so the bits of an output follow from its two rows alone: tiles, tasks and
 //! the number of rows are free.
+//!
+//! A quantised weight enters as a number of f32: its scale times a whole number, `scale * (q -
+//! zero_point)` with 4 bits and `scale * q` with 8, rounded once. A quantised matrix therefore has
+//! the same bits as its twin in f32. Columns that a quantiser has put into an order of its own are
+//! taken in that order.
 
 mod attention;
 mod gemm;
 mod math;
+mod matrix;
 mod parallel;
 mod rows;
 mod simd;
 mod store;
 mod tile;
+mod weight;
 
+pub use matrix::Matrix;
 pub use simd::InstructionSet;
-pub use store::{KvCache, Matrix, RopeTable, Tensor, Vector};
+pub use store::{KvCache, RopeTable, Tensor, Vector};
 
 use super::{Backend, Batch, Epilogue, KvShape, Norm, Phase, QkNorm, Role, StepShape};
 use crate::error::{Error, Result};
@@ -155,7 +164,7 @@ impl Backend for CpuBackend {
         epilogue: Epilogue<'_, Self>,
         out: &mut Tensor,
     ) -> Result<()> {
-        gemm::gemm(self.set, x, weight, &epilogue, out);
+        gemm::gemm(self.set, x, weight, &epilogue, out)?;
         if let Epilogue::Residual(norm) = epilogue {
             self.rmsnorm(out, norm);
         }

@@ -1,10 +1,13 @@
 //! The ops that touch each row once: embed, rmsnorm, rope_append, gather. All are bound by memory.
 
 use super::math;
+use super::matrix::{Matrix, PackedRow, RowFormat};
 use super::parallel;
 use super::simd::{InstructionSet, Kernel, LANES, Simd};
-use super::store::{Bf16, Element, F16, F32, KvCache, Matrix, RopeTable, Tensor, Vector};
+use super::store::{Bf16, F16, F32, KvCache, RopeTable, Tensor, Vector};
+use super::weight::{Int8Row, PlainRow, WeightRow};
 use crate::backend::{Batch, Heads, PAGE_SIZE, QkNorm};
+use crate::error::Result;
 use crate::request::TokenId;
 use crate::tensor::Dtype;
 use rayon::prelude::*;
@@ -19,22 +22,21 @@ const ELEMENT_WORK: usize = 8;
 pub(super) fn embed(set: InstructionSet, tokens: &[TokenId], table: &Matrix, out: &mut Tensor) {
     assert_eq!(out.width, table.k, "width of an embedding [{}, {}]", table.n, table.k);
     out.set_rows(tokens.len());
-    let (dtype, rows) = (table.dtype, table.rows());
     let work = tokens.len() * table.k * ELEMENT_WORK;
     let tiles = parallel::tiles(out.rows_mut(), TASK_ROWS, table.k);
     parallel::for_each(work, tiles, |tile| {
         for (row, out) in tile.rows.into_iter().enumerate() {
             let token = tokens[tile.row + row];
             assert!(token.index() < table.n, "token {} of {}", token.0, table.n);
-            set.run(Convert { dtype, bytes: rows.get(token.index()), out });
+            set.run(Convert { table, row: token.index(), out });
         }
     });
 }
 
 /// Stored elements to f32.
 struct Convert<'a> {
-    dtype: Dtype,
-    bytes: &'a [u8],
+    table: &'a Matrix,
+    row: usize,
     out: &'a mut [f32],
 }
 
@@ -43,24 +45,61 @@ impl Kernel for Convert<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        match self.dtype {
-            Dtype::F32 => convert::<S, F32>(s, self.bytes, self.out),
-            Dtype::F16 => convert::<S, F16>(s, self.bytes, self.out),
-            Dtype::Bf16 => convert::<S, Bf16>(s, self.bytes, self.out),
+        match self.table.format() {
+            RowFormat::Plain(Dtype::F32) => self.run_on::<S, PlainRow<'_, F32>>(s),
+            RowFormat::Plain(Dtype::F16) => self.run_on::<S, PlainRow<'_, F16>>(s),
+            RowFormat::Plain(Dtype::Bf16) => self.run_on::<S, PlainRow<'_, Bf16>>(s),
+            RowFormat::Int8 => self.run_on::<S, Int8Row<'_>>(s),
+            RowFormat::Int4 => self.run_on::<S, PackedRow<'_>>(s),
+        }
+    }
+}
+
+impl<'a> Convert<'a> {
+    #[inline(always)]
+    fn run_on<S: Simd, R: WeightRow<'a>>(self, s: S) {
+        let run = self.table.runs(self.row..self.row + 1).next().expect("a row that exists");
+        let row = R::of(&run, 0);
+        let Some(order) = run.order else {
+            return convert::<S, R>(s, row, self.out);
+        };
+        let mut ordered = vec![0.0; self.out.len()];
+        convert::<S, R>(s, row, &mut ordered);
+        for (&column, x) in self.table.orders[order].iter().zip(ordered) {
+            self.out[column as usize] = x;
         }
     }
 }
 
 #[inline(always)]
-fn convert<S: Simd, E: Element>(s: S, bytes: &[u8], out: &mut [f32]) {
-    let (whole, rest) = E::split(bytes);
-    let (out, last) = out.as_chunks_mut::<LANES>();
-    for (out, block) in out.iter_mut().zip(whole) {
-        s.store(E::load(s, block), out);
+fn convert<'a, S: Simd, R: WeightRow<'a>>(s: S, row: R, out: &mut [f32]) {
+    let (whole, last) = out.as_chunks_mut::<LANES>();
+    let blocks = whole.len();
+    row.convert(s, 0..blocks, whole.as_chunks_mut::<1>().0, 0);
+    if !last.is_empty() {
+        // Conversion begins at whole chunks of weights.
+        let first = blocks / 8 * 8;
+        let mut lanes = [[[0.0; LANES]]; 8];
+        row.convert(s, first..blocks + 1, &mut lanes, 0);
+        last.copy_from_slice(&lanes[blocks - first][0][..last.len()]);
     }
-    let mut lanes = [0.0; LANES];
-    s.store(E::load(s, &E::pad(rest)), &mut lanes);
-    last.copy_from_slice(&lanes[..last.len()]);
+}
+
+/// x with column `order[c]` in place of column c.
+pub(super) fn in_order(x: &Tensor, order: &[u32]) -> Result<Tensor> {
+    assert_eq!(order.len(), x.width, "columns of an order");
+    let mut out = Tensor::new(x.rows, x.width)?;
+    out.set_rows(x.rows);
+    let tiles = parallel::tiles(out.rows_mut(), TASK_ROWS, order.len());
+    parallel::for_each(x.rows * x.width, tiles, |tile| {
+        for (row, out) in tile.rows.into_iter().enumerate() {
+            let x = x.row(tile.row + row);
+            for (out, &column) in out.iter_mut().zip(order) {
+                *out = x[column as usize];
+            }
+        }
+    });
+    Ok(out)
 }
 
 /// See [`crate::backend::Norm`].

@@ -30,6 +30,10 @@ pub trait Kernel {
 pub trait Simd: Copy + Send + Sync + 'static {
     /// Sixteen lanes.
     type V: Copy;
+    /// Sixteen words of eight weights of 4 bits each.
+    type Words: Copy;
+    /// What a weight of 4 bits stands for in one group of one row.
+    type Table: Copy;
     /// The tile of products that fits into the registers: rows of x and rows of weights. 1 x 1,
     /// 2 x 2 or 4 x 4.
     const TILE: (usize, usize);
@@ -46,6 +50,17 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn load_bf16(self, x: &[u8; 2 * LANES]) -> Self::V;
     /// Lanes from little-endian binary16.
     fn load_f16(self, x: &[u8; 2 * LANES]) -> Self::V;
+    /// Lanes from signed bytes.
+    fn load_i8(self, x: &[i8; LANES]) -> Self::V;
+    /// Words from memory, little-endian.
+    fn load_words(self, x: &[u8; 4 * LANES]) -> Self::Words;
+    /// The words without their lowest weight: the next one is then the lowest.
+    fn next_weight(self, words: Self::Words) -> Self::Words;
+    /// Weight q stands for `scale * (q - zero_point)`, the product rounded once; the difference of
+    /// two small whole numbers is exact.
+    fn table(self, scale: f32, zero_point: f32) -> Self::Table;
+    /// What the lowest weight of each word stands for.
+    fn lowest_weight(self, words: Self::Words, table: Self::Table) -> Self::V;
     /// Lanes to memory.
     fn store(self, v: Self::V, out: &mut [f32; LANES]);
     /// `a + b`.
@@ -169,6 +184,8 @@ macro_rules! each_lane {
 
 impl Simd for Portable {
     type V = [f32; LANES];
+    type Words = [u32; LANES];
+    type Table = (f32, f32);
     const TILE: (usize, usize) = (1, 1);
 
     #[inline(always)]
@@ -194,6 +211,30 @@ impl Simd for Portable {
     #[inline(always)]
     fn load_f16(self, x: &[u8; 2 * LANES]) -> Self::V {
         each_lane!(i, half::f16::from_le_bytes([x[2 * i], x[2 * i + 1]]).to_f32())
+    }
+    #[inline(always)]
+    fn load_i8(self, x: &[i8; LANES]) -> Self::V {
+        each_lane!(i, f32::from(x[i]))
+    }
+    #[inline(always)]
+    fn load_words(self, x: &[u8; 4 * LANES]) -> Self::Words {
+        let mut words = [0; LANES];
+        for (word, bytes) in words.iter_mut().zip(x.as_chunks().0) {
+            *word = u32::from_le_bytes(*bytes);
+        }
+        words
+    }
+    #[inline(always)]
+    fn next_weight(self, words: Self::Words) -> Self::Words {
+        words.map(|word| word >> 4)
+    }
+    #[inline(always)]
+    fn table(self, scale: f32, zero_point: f32) -> Self::Table {
+        (scale, zero_point)
+    }
+    #[inline(always)]
+    fn lowest_weight(self, words: Self::Words, (scale, zero_point): Self::Table) -> Self::V {
+        each_lane!(i, scale * ((words[i] & 15) as f32 - zero_point))
     }
     #[inline(always)]
     fn store(self, v: Self::V, out: &mut [f32; LANES]) {
@@ -265,6 +306,9 @@ macro_rules! proven {
 #[cfg(target_arch = "x86_64")]
 impl Simd for Avx2 {
     type V = [__m256; 2];
+    type Words = [__m256i; 2];
+    /// Scale and zero point.
+    type Table = [__m256; 2];
     const TILE: (usize, usize) = (2, 2);
 
     #[inline(always)]
@@ -303,6 +347,38 @@ impl Simd for Avx2 {
     fn load_f16(self, x: &[u8; 2 * LANES]) -> Self::V {
         let p = x.as_ptr().cast::<__m128i>();
         proven!([_mm256_cvtph_ps(_mm_loadu_si128(p)), _mm256_cvtph_ps(_mm_loadu_si128(p.add(1))),])
+    }
+    #[inline(always)]
+    fn load_i8(self, x: &[i8; LANES]) -> Self::V {
+        proven!({
+            let bytes = _mm_loadu_si128(x.as_ptr().cast());
+            let low = _mm256_cvtepi8_epi32(bytes);
+            let high = _mm256_cvtepi8_epi32(_mm_unpackhi_epi64(bytes, bytes));
+            [_mm256_cvtepi32_ps(low), _mm256_cvtepi32_ps(high)]
+        })
+    }
+    #[inline(always)]
+    fn load_words(self, x: &[u8; 4 * LANES]) -> Self::Words {
+        let p = x.as_ptr().cast::<__m256i>();
+        proven!([_mm256_loadu_si256(p), _mm256_loadu_si256(p.add(1))])
+    }
+    #[inline(always)]
+    fn next_weight(self, words: Self::Words) -> Self::Words {
+        proven!([_mm256_srli_epi32::<4>(words[0]), _mm256_srli_epi32::<4>(words[1])])
+    }
+    #[inline(always)]
+    fn table(self, scale: f32, zero_point: f32) -> Self::Table {
+        proven!([_mm256_set1_ps(scale), _mm256_set1_ps(zero_point)])
+    }
+    #[inline(always)]
+    fn lowest_weight(self, words: Self::Words, [scale, zero_point]: Self::Table) -> Self::V {
+        proven!({
+            let mask = _mm256_set1_epi32(15);
+            let low = _mm256_cvtepi32_ps(_mm256_and_si256(words[0], mask));
+            let high = _mm256_cvtepi32_ps(_mm256_and_si256(words[1], mask));
+            let (low, high) = (_mm256_sub_ps(low, zero_point), _mm256_sub_ps(high, zero_point));
+            [_mm256_mul_ps(scale, low), _mm256_mul_ps(scale, high)]
+        })
     }
     #[inline(always)]
     fn store(self, v: Self::V, out: &mut [f32; LANES]) {
@@ -364,6 +440,9 @@ impl Simd for Avx2 {
 #[cfg(target_arch = "x86_64")]
 impl Simd for Avx512 {
     type V = __m512;
+    type Words = __m512i;
+    /// All sixteen values: one instruction looks sixteen of them up.
+    type Table = __m512;
     const TILE: (usize, usize) = (4, 4);
 
     #[inline(always)]
@@ -396,6 +475,28 @@ impl Simd for Avx512 {
     #[inline(always)]
     fn load_f16(self, x: &[u8; 2 * LANES]) -> Self::V {
         proven!(_mm512_cvtph_ps(_mm256_loadu_si256(x.as_ptr().cast())))
+    }
+    #[inline(always)]
+    fn load_i8(self, x: &[i8; LANES]) -> Self::V {
+        proven!(_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(x.as_ptr().cast()))))
+    }
+    #[inline(always)]
+    fn load_words(self, x: &[u8; 4 * LANES]) -> Self::Words {
+        proven!(_mm512_loadu_si512(x.as_ptr().cast()))
+    }
+    #[inline(always)]
+    fn next_weight(self, words: Self::Words) -> Self::Words {
+        proven!(_mm512_srli_epi32::<4>(words))
+    }
+    #[inline(always)]
+    fn table(self, scale: f32, zero_point: f32) -> Self::Table {
+        const WEIGHTS: [f32; 16] =
+            [0., 1., 2., 3., 4., 5., 6., 7., 8., 9., 10., 11., 12., 13., 14., 15.];
+        self.mul(self.splat(scale), self.sub(self.load(&WEIGHTS), self.splat(zero_point)))
+    }
+    #[inline(always)]
+    fn lowest_weight(self, words: Self::Words, table: Self::Table) -> Self::V {
+        proven!(_mm512_permutexvar_ps(words, table)) // which reads four bits of an index
     }
     #[inline(always)]
     fn store(self, v: Self::V, out: &mut [f32; LANES]) {

@@ -1,9 +1,9 @@
-//! What the CPU keeps: weights where they lie, activations, parameters, KV pools.
+//! What the CPU keeps beside matrices: activations, parameters, KV pools.
 
 use super::simd::{LANES, Simd};
 use crate::backend::{KvShape, PAGE_SIZE, PageId};
 use crate::error::{Error, Result};
-use crate::tensor::{Dtype, HostMatrix, HostTensor};
+use crate::tensor::{Dtype, HostTensor};
 
 /// Memory whose first element lies at the start of a cache line: a vector of sixteen f32 then never
 /// straddles two lines.
@@ -58,68 +58,6 @@ impl Zeros for Vec<f32> {
 impl Zeros for Vec<u8> {
     fn zeros(len: usize) -> Vec<u8> {
         vec![0; len]
-    }
-}
-
-/// A weight matrix `[n, k]`: parts stacked along n, each where its checkpoint has it.
-pub struct Matrix {
-    parts: Vec<HostTensor>,
-    pub(super) dtype: Dtype,
-    pub(super) n: usize,
-    pub(super) k: usize,
-}
-
-impl Matrix {
-    pub(super) fn new(parts: Vec<HostMatrix>) -> Result<Matrix> {
-        let plain = |part: HostMatrix| match part {
-            HostMatrix::Plain(tensor) => Ok(tensor),
-            other => Err(Error::NoKernel {
-                what: format!("{other:?}"),
-                supported: "F32, F16 and BF16".to_string(),
-            }),
-        };
-        let parts = parts.into_iter().map(plain).collect::<Result<Vec<HostTensor>>>()?;
-        let first = parts.first().expect("a matrix has parts");
-        assert_eq!(first.shape.len(), 2, "{first:?} is not a matrix");
-        let (dtype, k) = (first.dtype, first.shape[1]);
-        for part in &parts {
-            let fits = part.shape.len() == 2 && part.shape[1] == k && part.dtype == dtype;
-            assert!(fits, "{part:?} cannot be stacked on {first:?}");
-        }
-        let n = parts.iter().map(|part| part.shape[0]).sum();
-        Ok(Matrix { parts, dtype, n, k })
-    }
-
-    /// The rows, ready to be looked up many times.
-    pub(super) fn rows(&self) -> Rows<'_> {
-        let mut next = 0;
-        let parts = self.parts.iter().map(|part| {
-            let first = next;
-            next += part.shape[0];
-            (first, part.bytes.as_slice())
-        });
-        Rows { parts: parts.collect(), row_bytes: self.k * self.dtype.size() }
-    }
-}
-
-/// The rows of a [`Matrix`].
-pub(super) struct Rows<'a> {
-    parts: Vec<(usize, &'a [u8])>,
-    row_bytes: usize,
-}
-
-impl<'a> Rows<'a> {
-    /// The bytes of row `n`.
-    #[inline(always)]
-    pub(super) fn get(&self, n: usize) -> &'a [u8] {
-        let mut part = &self.parts[0];
-        for next in &self.parts[1..] {
-            if next.0 <= n {
-                part = next;
-            }
-        }
-        let at = (n - part.0) * self.row_bytes;
-        &part.1[at..at + self.row_bytes]
     }
 }
 

@@ -6,7 +6,7 @@ use super::kernels::Kernels;
 use super::matrix::Matrix;
 use super::memory::Buffer;
 use super::ops;
-use super::ops::gemm::{Gemm, InputNorm, Output, check_product};
+use super::ops::gemm::{Gemm, InputNorm, Output, WeightKind, check_product};
 use super::ops::rope::{HeadNorm, RopeAppend};
 use super::sampler::Sampler;
 use super::step::Step;
@@ -24,6 +24,8 @@ use std::sync::Arc;
 pub struct CudaBackend {
     kernels: Kernels,
     scratch: RefCell<Scratch>,
+    /// Names of the int4 matrices whose columns are in an order of their own.
+    dequantised: RefCell<Vec<String>>,
 }
 
 /// Where the blocks of a product that share a tile leave their sums. It grows while a model is
@@ -69,18 +71,29 @@ impl CudaBackend {
     /// # Errors
     /// [`crate::error::Error::Device`] if the device cannot run them.
     pub fn new(driver: Arc<dyn Driver>) -> Result<CudaBackend> {
-        Ok(CudaBackend { kernels: Kernels::new(driver)?, scratch: RefCell::default() })
+        Ok(CudaBackend {
+            kernels: Kernels::new(driver)?,
+            scratch: RefCell::default(),
+            dequantised: RefCell::default(),
+        })
     }
 
     fn driver(&self) -> &Arc<dyn Driver> {
         self.kernels.driver()
     }
 
-    fn prepared(&self, matrix: Result<Matrix>) -> Result<Matrix> {
-        let matrix = matrix?;
+    fn prepared(&self, parts: Vec<HostMatrix>, gated: bool) -> Result<Matrix> {
+        let ordered = parts.iter().filter(|part| match part {
+            HostMatrix::Int4(tensor) => tensor.matrix.order.is_some(),
+            _ => false,
+        });
+        self.dequantised.borrow_mut().extend(ordered.map(|part| part.name().to_owned()));
+        let matrix = Matrix::new(self.driver(), parts, gated)?;
         let (kind, shape) = (matrix.weight().kind(), (matrix.n, matrix.k));
-        for phase in [Phase::Prefill, Phase::Decode] {
-            check_product(&self.kernels, phase, kind, shape, matrix.gated)?;
+        check_product(&self.kernels, Phase::Decode, kind, shape, matrix.gated)?;
+        // A head of int8 needs no prefill; any other matrix of int8 is refused where it is used.
+        if kind != WeightKind::Int8 {
+            check_product(&self.kernels, Phase::Prefill, kind, shape, matrix.gated)?;
         }
         let mut scratch = self.scratch.borrow_mut();
         if !scratch.shapes.contains(&shape) {
@@ -121,6 +134,18 @@ impl Backend for CudaBackend {
         format!("{} ({major}.{minor}, {memory:.0} GB), kernels for {target}", properties.name)
     }
 
+    fn remarks(&self) -> Vec<String> {
+        let names = self.dequantised.borrow();
+        let first = names.first().map(|first| {
+            format!(
+                "{} int4 matrices, {first} the first, have columns in an order of their own \
+                 (desc_act), which no kernel reads: they are kept in bf16, four times as large",
+                names.len()
+            )
+        });
+        first.into_iter().collect()
+    }
+
     fn free_bytes(&self) -> Result<Option<u64>> {
         self.driver().free_bytes().map(Some)
     }
@@ -134,15 +159,16 @@ impl Backend for CudaBackend {
         let rows = padded_rows(shape.rows.max(shape.logit_rows));
         let (partials, arrivals) = Scratch::bytes(matrices, rows);
         let sampler = Sampler::bytes(padded_rows(shape.logit_rows), vocab, shape.context);
-        Ok(Step::bytes(shape)? + partials + arrivals + sampler)
+        let step = Step::bytes(self.driver().properties(), shape)?;
+        Ok(step + partials + arrivals + sampler)
     }
 
     fn matrix(&self, parts: Vec<HostMatrix>) -> Result<Matrix> {
-        self.prepared(Matrix::new(self.driver(), parts, false))
+        self.prepared(parts, false)
     }
 
     fn gated(&self, gate: HostMatrix, up: HostMatrix) -> Result<Matrix> {
-        self.prepared(Matrix::new(self.driver(), vec![gate, up], true))
+        self.prepared(vec![gate, up], true)
     }
 
     fn vector(&self, parts: &[HostTensor]) -> Result<Vector> {
@@ -221,6 +247,9 @@ impl Backend for CudaBackend {
         assert_eq!(x.width, k, "x [{}, {}], W [{n}, {k}]", x.rows.padded, x.width);
         assert_eq!(out.width, width, "out of a product with W [{n}, {k}]");
         assert_eq!(weight.gated, gated, "a gated matrix wants SwiGLU, and no other does");
+        if weight.weight().kind() == WeightKind::Int8 {
+            check_product(&self.kernels, phase, WeightKind::Int8, (n, k), gated)?;
+        }
         let norm = match x.squares_ptr() {
             0 => None,
             squares => Some(InputNorm { squares, epsilon: x.eps }),

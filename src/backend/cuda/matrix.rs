@@ -1,13 +1,16 @@
-//! Weight matrices on a GPU: bf16 row by row, or int4 in the order of [`super::repack`]. Several
-//! tensors of a checkpoint become one matrix, so that one product computes them all.
+//! Weight matrices on a GPU: bf16 row by row, int4 in the order of [`super::repack`], or int8 in
+//! that of [`super::repack_int8`]. Several tensors of a checkpoint become one matrix, so that one
+//! product computes them all.
 
+use super::adapt::adapted;
 use super::driver::{DevicePtr, Driver};
 use super::memory::Buffer;
 use super::ops::gemm::{Weight, WeightKind};
 use super::repack::pack_rows;
+use super::repack_int8;
 use crate::error::{Error, Result};
 use crate::tensor::int4::{Int4Shape, Int4Tensor};
-use crate::tensor::{Dtype, HostMatrix, HostTensor};
+use crate::tensor::{Dtype, HostMatrix, HostTensor, Int8Tensor};
 use half::bf16;
 use rayon::prelude::*;
 use std::sync::Arc;
@@ -36,19 +39,24 @@ impl Matrix {
         parts: Vec<HostMatrix>,
         gated: bool,
     ) -> Result<Matrix> {
-        let refused = |part: &HostMatrix| Error::NoKernel {
-            what: format!("{part:?}"),
-            supported: "bf16, and int4 in groups of 64 or 128".to_owned(),
-        };
-        let (mut plain, mut int4) = (Vec::new(), Vec::new());
+        let (mut plain, mut int4, mut int8) = (Vec::new(), Vec::new(), Vec::new());
         for part in parts {
-            match part {
+            match adapted(part)? {
                 HostMatrix::Plain(tensor) => plain.push(tensor),
-                HostMatrix::Int4(tensor) if tensor.matrix.order.is_none() => int4.push(tensor),
-                other => return Err(refused(&other)),
+                HostMatrix::Int4(tensor) => int4.push(tensor),
+                HostMatrix::Int8(tensor) => int8.push(tensor),
             }
         }
-        assert!(plain.is_empty() || int4.is_empty(), "{plain:?} beside matrices of int4");
+        let formats = [plain.is_empty(), int4.is_empty(), int8.is_empty()];
+        assert_eq!(formats.iter().filter(|empty| !**empty).count(), 1, "formats of a matrix");
+        if let Some(first) = int8.first() {
+            let gate = first.name.clone();
+            let order = match gated {
+                true => gated_order(&gate, first.n)?,
+                false => stacked_order(int8.iter().map(|part| part.n)),
+            };
+            return Matrix::of_int8_rows(driver, &int8, &order, gated);
+        }
         match (gated, int4.is_empty()) {
             (false, true) => Matrix::stacked(driver, &plain),
             (false, false) => Matrix::stacked_int4(driver, &int4),
@@ -160,11 +168,32 @@ impl Matrix {
         Ok(Matrix { data: Buffer::of(driver, &packed)?, kind, n: shape.n, k, gated })
     }
 
+    fn of_int8_rows(
+        driver: &Arc<dyn Driver>,
+        parts: &[Int8Tensor],
+        order: &[PartRow],
+        gated: bool,
+    ) -> Result<Matrix> {
+        let (n, k) = (order.len(), parts[0].k);
+        if !k.is_multiple_of(K_STEP) {
+            return Err(Error::NoKernel {
+                what: format!("{}, with rows of {k},", parts[0].name),
+                supported: format!("multiples of {K_STEP}"),
+            });
+        }
+        let packed = repack_int8::pack_rows((n, k), |row| {
+            let (part, row) = (&parts[order[row].part], order[row].row);
+            (&part.values[row * part.k..][..part.k], part.scales[row])
+        });
+        Ok(Matrix { data: Buffer::of(driver, &packed)?, kind: WeightKind::Int8, n, k, gated })
+    }
+
     /// Operand of a product.
     pub fn weight(&self) -> Weight {
         let at = self.data.ptr();
         match self.kind {
             WeightKind::Bf16 => Weight::Bf16(at),
+            WeightKind::Int8 => Weight::Int8(at),
             WeightKind::Int4 { group, zero_points } => Weight::Int4 { at, group, zero_points },
         }
     }

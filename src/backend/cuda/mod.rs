@@ -1,5 +1,6 @@
 //! The CUDA backend: kernels compiled at build time, and what launches them.
 
+mod adapt;
 mod backend;
 pub mod driver;
 pub mod kernels;
@@ -9,6 +10,7 @@ pub mod module;
 pub mod ops;
 pub mod params;
 pub mod repack;
+pub mod repack_int8;
 mod sampler;
 mod step;
 mod store;

@@ -1,7 +1,7 @@
 //! Launch arguments and constants that host and kernels share. Made by `make params` from
-//! kernels/params.h, where to change them.
+//! kernels/params.h and what it includes, where to change them.
 //!
-//! Header: f7714034fa2de91bc2e7229f254dbccb
+//! Headers: f63b06f6ce055b0d77dd51017b4d490a
 
 /// Tokens in one page of the KV cache.
 pub const KV_PAGE_TOKENS: u32 = 64;
@@ -15,6 +15,333 @@ pub const KV_NO_SLOT: u32 = 4294967295;
 /// that the product which reads it needs no pass of its own for the norm. Part of the order of
 /// that sum.
 pub const NORM_GROUP: u32 = 16;
+/// Tokens whose keys and values one block of `attention_decode` takes: a chunk begins at a
+/// multiple of it. Part of the order of sums, so another number gives other bits.
+pub const ATTENTION_CHUNK: u32 = 256;
+/// Most columns of a block of `attention_decode`. A column is one query head at one position;
+/// those of a key/value head are numbered position by position.
+pub const ATTENTION_COLUMNS: u32 = 32;
+/// Threads in a block of `attention_decode` and of `attention_prefill`. In decode, warp i takes
+/// page i of the chunk, so the number is part of the order of sums.
+pub const ATTENTION_THREADS: u32 = 128;
+/// Work that the host plans for `attention_decode`: a chunk of a sequence under some columns, for
+/// each key/value head. A sector of 32 bytes, so that a block starts after one read.
+#[repr(C)]
+#[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable)]
+pub struct AttentionItem {
+    /// First row of the sequence in the batch.
+    pub row: u32,
+    /// Position of that row. The rows after it have the next positions. `KV_NO_SLOT`: the rows pad
+    /// the batch, see nothing, and become zero.
+    pub position: u32,
+    /// The sequence's row of the block tables.
+    pub table: u32,
+    /// Number of the chunk: its tokens begin at position `chunk * ATTENTION_CHUNK`.
+    pub chunk: u32,
+    /// First column, a multiple of `ATTENTION_COLUMNS`. Column c of key/value head h is row
+    /// `c / group` of the sequence under query head `h * group + c % group`.
+    pub first_column: u32,
+    /// Columns, 1 to `ATTENTION_COLUMNS`.
+    pub columns: u32,
+    /// Fill the sector. Zero.
+    pub reserved: [u32; 2usize],
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of AttentionItem"][::std::mem::size_of::<AttentionItem>() - 32usize];
+    ["Alignment of AttentionItem"][::std::mem::align_of::<AttentionItem>() - 4usize];
+    ["Offset of field: AttentionItem::row"][::std::mem::offset_of!(AttentionItem, row) - 0usize];
+    ["Offset of field: AttentionItem::position"]
+        [::std::mem::offset_of!(AttentionItem, position) - 4usize];
+    ["Offset of field: AttentionItem::table"]
+        [::std::mem::offset_of!(AttentionItem, table) - 8usize];
+    ["Offset of field: AttentionItem::chunk"]
+        [::std::mem::offset_of!(AttentionItem, chunk) - 12usize];
+    ["Offset of field: AttentionItem::first_column"]
+        [::std::mem::offset_of!(AttentionItem, first_column) - 16usize];
+    ["Offset of field: AttentionItem::columns"]
+        [::std::mem::offset_of!(AttentionItem, columns) - 20usize];
+    ["Offset of field: AttentionItem::reserved"]
+        [::std::mem::offset_of!(AttentionItem, reserved) - 24usize];
+};
+/// Arguments of `attention_decode`: causal attention of few rows of each sequence over its pages.
+#[repr(C)]
+#[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable)]
+pub struct AttentionDecodeParams {
+    /// Rotated queries, bf16 `[rows, q_heads, head_dim]`.
+    pub q: u64,
+    /// Keys of this layer as `RopeAppendParams` has them.
+    pub k_pages: u64,
+    /// Values of this layer, laid out like the keys.
+    pub v_pages: u64,
+    /// Pages of each sequence in order, `[tables, table_stride]`. Entries past a sequence's last
+    /// row, or before all its windows, are not read.
+    pub block_tables: u64,
+    /// Number of items.
+    pub item_count: u64,
+    /// The work, `[item_count]`. Blocks share out the pairs of item and key/value head.
+    pub items: u64,
+    /// Weighted values, bf16 `[rows, q_heads, head_dim]`, written whole.
+    pub out: u64,
+    /// Sums of weighted values of a chunk, f32 `[rows, q_heads, chunk_stride, head_dim]`.
+    pub partials: u64,
+    /// Maximum and sum of weights of a chunk, f32 `[rows, q_heads, chunk_stride, 2]`.
+    pub partial_weights: u64,
+    /// Counts the blocks that have finished a chunk, `[rows, kv_heads]`; zero before and after.
+    pub arrivals: u64,
+    /// Query heads, `group` for each key/value head.
+    pub q_heads: u32,
+    /// Key/value heads.
+    pub kv_heads: u32,
+    /// Entries of a block table.
+    pub table_stride: u32,
+    /// Chunks that `partials` has room for.
+    pub chunk_stride: u32,
+    /// Positions that a row sees, itself included: at most 2^31, which is all.
+    pub window: u32,
+    /// What scores are multiplied by to become exponents of 2: `log2(e) / sqrt(head_dim)`.
+    pub scale_log2: f32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of AttentionDecodeParams"][::std::mem::size_of::<AttentionDecodeParams>() - 104usize];
+    ["Alignment of AttentionDecodeParams"]
+        [::std::mem::align_of::<AttentionDecodeParams>() - 8usize];
+    ["Offset of field: AttentionDecodeParams::q"]
+        [::std::mem::offset_of!(AttentionDecodeParams, q) - 0usize];
+    ["Offset of field: AttentionDecodeParams::k_pages"]
+        [::std::mem::offset_of!(AttentionDecodeParams, k_pages) - 8usize];
+    ["Offset of field: AttentionDecodeParams::v_pages"]
+        [::std::mem::offset_of!(AttentionDecodeParams, v_pages) - 16usize];
+    ["Offset of field: AttentionDecodeParams::block_tables"]
+        [::std::mem::offset_of!(AttentionDecodeParams, block_tables) - 24usize];
+    ["Offset of field: AttentionDecodeParams::item_count"]
+        [::std::mem::offset_of!(AttentionDecodeParams, item_count) - 32usize];
+    ["Offset of field: AttentionDecodeParams::items"]
+        [::std::mem::offset_of!(AttentionDecodeParams, items) - 40usize];
+    ["Offset of field: AttentionDecodeParams::out"]
+        [::std::mem::offset_of!(AttentionDecodeParams, out) - 48usize];
+    ["Offset of field: AttentionDecodeParams::partials"]
+        [::std::mem::offset_of!(AttentionDecodeParams, partials) - 56usize];
+    ["Offset of field: AttentionDecodeParams::partial_weights"]
+        [::std::mem::offset_of!(AttentionDecodeParams, partial_weights) - 64usize];
+    ["Offset of field: AttentionDecodeParams::arrivals"]
+        [::std::mem::offset_of!(AttentionDecodeParams, arrivals) - 72usize];
+    ["Offset of field: AttentionDecodeParams::q_heads"]
+        [::std::mem::offset_of!(AttentionDecodeParams, q_heads) - 80usize];
+    ["Offset of field: AttentionDecodeParams::kv_heads"]
+        [::std::mem::offset_of!(AttentionDecodeParams, kv_heads) - 84usize];
+    ["Offset of field: AttentionDecodeParams::table_stride"]
+        [::std::mem::offset_of!(AttentionDecodeParams, table_stride) - 88usize];
+    ["Offset of field: AttentionDecodeParams::chunk_stride"]
+        [::std::mem::offset_of!(AttentionDecodeParams, chunk_stride) - 92usize];
+    ["Offset of field: AttentionDecodeParams::window"]
+        [::std::mem::offset_of!(AttentionDecodeParams, window) - 96usize];
+    ["Offset of field: AttentionDecodeParams::scale_log2"]
+        [::std::mem::offset_of!(AttentionDecodeParams, scale_log2) - 100usize];
+};
+/// Work that the host plans for `attention_prefill`: neighbouring rows of one sequence, for each
+/// query head.
+#[repr(C)]
+#[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable)]
+pub struct AttentionTile {
+    /// First row in the batch.
+    pub row: u32,
+    /// Rows: at least 1, at most those of the variant's tile.
+    pub rows: u32,
+    /// Position of the first row. The rows after it have the next positions.
+    pub position: u32,
+    /// The sequence's row of the block tables.
+    pub table: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of AttentionTile"][::std::mem::size_of::<AttentionTile>() - 16usize];
+    ["Alignment of AttentionTile"][::std::mem::align_of::<AttentionTile>() - 4usize];
+    ["Offset of field: AttentionTile::row"][::std::mem::offset_of!(AttentionTile, row) - 0usize];
+    ["Offset of field: AttentionTile::rows"][::std::mem::offset_of!(AttentionTile, rows) - 4usize];
+    ["Offset of field: AttentionTile::position"]
+        [::std::mem::offset_of!(AttentionTile, position) - 8usize];
+    ["Offset of field: AttentionTile::table"]
+        [::std::mem::offset_of!(AttentionTile, table) - 12usize];
+};
+/// Arguments of `attention_prefill`: causal attention of many rows of a sequence over its pages.
+#[repr(C)]
+#[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable)]
+pub struct AttentionPrefillParams {
+    /// Rotated queries, bf16 `[rows, q_heads, head_dim]`.
+    pub q: u64,
+    /// Keys of this layer as `RopeAppendParams` has them.
+    pub k_pages: u64,
+    /// Values of this layer, laid out like the keys.
+    pub v_pages: u64,
+    /// Pages of each sequence in order, `[tables, table_stride]`. Entries past a sequence's last
+    /// row, or before all its windows, are not read.
+    pub block_tables: u64,
+    /// The work: the y size of the grid. The query heads lie along x.
+    pub tiles: u64,
+    /// Weighted values, bf16 `[rows, q_heads, head_dim]`; the rows of the tiles are written.
+    pub out: u64,
+    /// Query heads, `group` for each key/value head.
+    pub q_heads: u32,
+    /// Key/value heads.
+    pub kv_heads: u32,
+    /// Entries of a block table.
+    pub table_stride: u32,
+    /// Positions that a row sees, itself included: at most 2^31, which is all.
+    pub window: u32,
+    /// What scores are multiplied by to become exponents of 2: `log2(e) / sqrt(head_dim)`.
+    pub scale_log2: f32,
+    /// Keeps the size a multiple of 8 without implicit padding. Zero.
+    pub reserved: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of AttentionPrefillParams"][::std::mem::size_of::<AttentionPrefillParams>() - 72usize];
+    ["Alignment of AttentionPrefillParams"]
+        [::std::mem::align_of::<AttentionPrefillParams>() - 8usize];
+    ["Offset of field: AttentionPrefillParams::q"]
+        [::std::mem::offset_of!(AttentionPrefillParams, q) - 0usize];
+    ["Offset of field: AttentionPrefillParams::k_pages"]
+        [::std::mem::offset_of!(AttentionPrefillParams, k_pages) - 8usize];
+    ["Offset of field: AttentionPrefillParams::v_pages"]
+        [::std::mem::offset_of!(AttentionPrefillParams, v_pages) - 16usize];
+    ["Offset of field: AttentionPrefillParams::block_tables"]
+        [::std::mem::offset_of!(AttentionPrefillParams, block_tables) - 24usize];
+    ["Offset of field: AttentionPrefillParams::tiles"]
+        [::std::mem::offset_of!(AttentionPrefillParams, tiles) - 32usize];
+    ["Offset of field: AttentionPrefillParams::out"]
+        [::std::mem::offset_of!(AttentionPrefillParams, out) - 40usize];
+    ["Offset of field: AttentionPrefillParams::q_heads"]
+        [::std::mem::offset_of!(AttentionPrefillParams, q_heads) - 48usize];
+    ["Offset of field: AttentionPrefillParams::kv_heads"]
+        [::std::mem::offset_of!(AttentionPrefillParams, kv_heads) - 52usize];
+    ["Offset of field: AttentionPrefillParams::table_stride"]
+        [::std::mem::offset_of!(AttentionPrefillParams, table_stride) - 56usize];
+    ["Offset of field: AttentionPrefillParams::window"]
+        [::std::mem::offset_of!(AttentionPrefillParams, window) - 60usize];
+    ["Offset of field: AttentionPrefillParams::scale_log2"]
+        [::std::mem::offset_of!(AttentionPrefillParams, scale_log2) - 64usize];
+    ["Offset of field: AttentionPrefillParams::reserved"]
+        [::std::mem::offset_of!(AttentionPrefillParams, reserved) - 68usize];
+};
+/// Rows of W, so features of the output, that a block of `gemm_decode` takes.
+pub const GEMM_DECODE_FEATURES: u32 = 64;
+/// Warps of a block of `gemm_decode`, each with a slice of K of its own. Part of the order of sums,
+/// so another number gives other bits; so do `GEMM_DECODE_BF16_K` and the number of blocks along K.
+pub const GEMM_DECODE_WARPS: u32 = 4;
+/// Columns of bf16 weights that a warp of `gemm_decode` takes in one step.
+pub const GEMM_DECODE_BF16_K: u32 = 64;
+/// Steps that a warp of `gemm_decode` has room for with bf16 weights.
+pub const GEMM_DECODE_BF16_STAGES: u32 = 3;
+/// Steps that a warp of `gemm_decode` has room for with int4 weights in groups of 128, each a unit
+/// of packed weights; with groups of 64 twice as many.
+pub const GEMM_DECODE_INT4_STAGES: u32 = 4;
+/// The same of the shallow rings, for devices whose blocks have less shared memory. No bit of a
+/// result depends on it.
+pub const GEMM_DECODE_BF16_SHALLOW_STAGES: u32 = 2;
+/// The same with int4 weights: one unit in work, and on their way as many more as have this many
+/// columns.
+pub const GEMM_DECODE_INT4_SHALLOW_COLUMNS: u32 = 128;
+/// Rows of W in a unit of packed int4 weights. Its columns are one group.
+pub const INT4_UNIT_ROWS: u32 = 64;
+/// Columns of a unit of packed int8 weights, which has 64 rows too. What a warp of `gemm_decode`
+/// takes in one step, and so part of the order of sums.
+pub const INT8_UNIT_COLUMNS: u32 = 64;
+/// Units that a warp of `gemm_decode` has room for with int8 weights.
+pub const GEMM_DECODE_INT8_STAGES: u32 = 4;
+/// The same of the shallow rings.
+pub const GEMM_DECODE_INT8_SHALLOW_STAGES: u32 = 3;
+/// Rows of W that a block of `gemm_prefill` takes.
+pub const GEMM_PREFILL_FEATURES: u32 = 128;
+/// Threads in a block of `gemm_prefill`.
+pub const GEMM_PREFILL_THREADS: u32 = 256;
+/// Columns of W that a block of `gemm_prefill` takes in one step.
+pub const GEMM_PREFILL_K: u32 = 64;
+/// Steps that a block of `gemm_prefill` has room for.
+pub const GEMM_PREFILL_STAGES: u32 = 3;
+/// The same with int4 weights, where a block has a multiprocessor for itself.
+pub const GEMM_PREFILL_INT4_STAGES: u32 = 4;
+/// Tiles of tokens whose blocks follow one another before the next tile of features begins. Blocks
+/// that run at the same time then share what they read of both operands in L2.
+pub const GEMM_PREFILL_RASTER: u32 = 16;
+/// Bit of `GemmParams::flags`: rows of W are gate and up, eight of one and eight of the other in
+/// each sixteen, and the output is `silu(gate) * up` with half as many columns.
+pub const GEMM_SWIGLU: u32 = 1;
+/// Bit of `GemmParams::flags`: the output is f32, not bf16. Only without `residual`.
+pub const GEMM_OUT_F32: u32 = 2;
+/// Arguments of `gemm_decode` and `gemm_prefill`: `acc = x W^T`, then the epilogue, in this order:
+/// times 1 / rms if there is `squares`; plus `bias`; then either SwiGLU, or the residual, or
+/// nothing; then one rounding to the format of the output.
+///
+/// A norm takes no pass of its own. Who writes a row h of the residual stream also writes
+/// `bf16(h * gamma)`, with the weight of the norm to come, and the sums of squares of h; the
+/// product that reads the row multiplies its accumulators by `1 / sqrt(mean(h^2) + epsilon)`.
+#[repr(C)]
+#[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable)]
+pub struct GemmParams {
+    /// Input, bf16 `[rows, k]`.
+    pub x: u64,
+    /// Weights: bf16 `[n, k]`, or packed int4 or int8 (`repack*.rs`).
+    pub weight: u64,
+    /// Sums of squares for the norm of the input, f32 `[rows, k / NORM_GROUP]`, or null.
+    pub squares: u64,
+    /// Bias, bf16 `[n]`, or null.
+    pub bias: u64,
+    /// Residual stream h, bf16 `[rows, n]`: replaced by `bf16(h + acc)`. Null: no residual.
+    pub residual: u64,
+    /// With `residual`: weight of the norm to come, bf16 `[n]`. Else null.
+    pub next_gamma: u64,
+    /// With `residual`: sums of squares of the new h, f32 `[rows, n / NORM_GROUP]`. Else null.
+    pub next_squares: u64,
+    /// bf16 `[rows, n]`; `[rows, n / 2]` with `GEMM_SWIGLU`; with `residual` bf16 of the new h
+    /// times `next_gamma`; f32 `[rows, n]` with `GEMM_OUT_F32`. Written whole.
+    pub out: u64,
+    /// Sums of the blocks that share a tile, f32 `[splits, rows, n]`, n rounded up to a multiple of
+    /// `GEMM_DECODE_FEATURES`; null where `splits` is 1.
+    pub partials: u64,
+    /// One counter a tile, zero before and after; null where `splits` is 1.
+    pub arrivals: u64,
+    /// Rows of the input.
+    pub rows: u32,
+    /// Rows of W. Packed weights go on to the next multiple of 64 with scales of 0.
+    pub n: u32,
+    /// Columns of W.
+    pub k: u32,
+    /// Blocks along K, which W alone decides.
+    pub splits: u32,
+    /// `GEMM_SWIGLU`, `GEMM_OUT_F32`.
+    pub flags: u32,
+    /// Added to the mean of squares before the root.
+    pub epsilon: f32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of GemmParams"][::std::mem::size_of::<GemmParams>() - 104usize];
+    ["Alignment of GemmParams"][::std::mem::align_of::<GemmParams>() - 8usize];
+    ["Offset of field: GemmParams::x"][::std::mem::offset_of!(GemmParams, x) - 0usize];
+    ["Offset of field: GemmParams::weight"][::std::mem::offset_of!(GemmParams, weight) - 8usize];
+    ["Offset of field: GemmParams::squares"][::std::mem::offset_of!(GemmParams, squares) - 16usize];
+    ["Offset of field: GemmParams::bias"][::std::mem::offset_of!(GemmParams, bias) - 24usize];
+    ["Offset of field: GemmParams::residual"]
+        [::std::mem::offset_of!(GemmParams, residual) - 32usize];
+    ["Offset of field: GemmParams::next_gamma"]
+        [::std::mem::offset_of!(GemmParams, next_gamma) - 40usize];
+    ["Offset of field: GemmParams::next_squares"]
+        [::std::mem::offset_of!(GemmParams, next_squares) - 48usize];
+    ["Offset of field: GemmParams::out"][::std::mem::offset_of!(GemmParams, out) - 56usize];
+    ["Offset of field: GemmParams::partials"]
+        [::std::mem::offset_of!(GemmParams, partials) - 64usize];
+    ["Offset of field: GemmParams::arrivals"]
+        [::std::mem::offset_of!(GemmParams, arrivals) - 72usize];
+    ["Offset of field: GemmParams::rows"][::std::mem::offset_of!(GemmParams, rows) - 80usize];
+    ["Offset of field: GemmParams::n"][::std::mem::offset_of!(GemmParams, n) - 84usize];
+    ["Offset of field: GemmParams::k"][::std::mem::offset_of!(GemmParams, k) - 88usize];
+    ["Offset of field: GemmParams::splits"][::std::mem::offset_of!(GemmParams, splits) - 92usize];
+    ["Offset of field: GemmParams::flags"][::std::mem::offset_of!(GemmParams, flags) - 96usize];
+    ["Offset of field: GemmParams::epsilon"]
+        [::std::mem::offset_of!(GemmParams, epsilon) - 100usize];
+};
 /// Threads in a block of `embed`. One thread copies one vector, so a row takes
 /// `ceil(hidden / (EMBED_THREADS * BF16_VECTOR))` blocks along y and the tokens lie along x.
 pub const EMBED_THREADS: u32 = 128;
@@ -46,15 +373,12 @@ pub struct EmbedParams {
     pub gamma: u64,
     /// With `gamma`: picked rows times `gamma`, bf16 `[tokens, hidden]`, written whole.
     pub scaled: u64,
-    /// Without `gamma`: sums of squares that belong to the rows of the table, f32
-    /// `[vocab, hidden / NORM_GROUP]`, picked as the rows are. Null: there are none.
-    pub table_squares: u64,
-    /// With `gamma`, sums of the squares of the picked rows; with `table_squares` those of the
-    /// table. f32 `[tokens, hidden / NORM_GROUP]`. Else null.
+    /// With `gamma`: sums of the squares of the picked rows, f32 `[tokens, hidden / NORM_GROUP]`,
+    /// written whole.
     pub squares: u64,
     /// Rows to write: the x size of the grid.
     pub tokens: u32,
-    /// Elements in a row: a multiple of `BF16_VECTOR`, with `squares` of `NORM_GROUP`.
+    /// Elements in a row: a multiple of `BF16_VECTOR`, with `gamma` of `NORM_GROUP`.
     pub hidden: u32,
     /// Rows of the table. An index at or above it stops the kernel with a trap.
     pub vocab: u32,
@@ -63,7 +387,7 @@ pub struct EmbedParams {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of EmbedParams"][::std::mem::size_of::<EmbedParams>() - 72usize];
+    ["Size of EmbedParams"][::std::mem::size_of::<EmbedParams>() - 64usize];
     ["Alignment of EmbedParams"][::std::mem::align_of::<EmbedParams>() - 8usize];
     ["Offset of field: EmbedParams::table"][::std::mem::offset_of!(EmbedParams, table) - 0usize];
     ["Offset of field: EmbedParams::token_ids"]
@@ -71,15 +395,13 @@ const _: () = {
     ["Offset of field: EmbedParams::out"][::std::mem::offset_of!(EmbedParams, out) - 16usize];
     ["Offset of field: EmbedParams::gamma"][::std::mem::offset_of!(EmbedParams, gamma) - 24usize];
     ["Offset of field: EmbedParams::scaled"][::std::mem::offset_of!(EmbedParams, scaled) - 32usize];
-    ["Offset of field: EmbedParams::table_squares"]
-        [::std::mem::offset_of!(EmbedParams, table_squares) - 40usize];
     ["Offset of field: EmbedParams::squares"]
-        [::std::mem::offset_of!(EmbedParams, squares) - 48usize];
-    ["Offset of field: EmbedParams::tokens"][::std::mem::offset_of!(EmbedParams, tokens) - 56usize];
-    ["Offset of field: EmbedParams::hidden"][::std::mem::offset_of!(EmbedParams, hidden) - 60usize];
-    ["Offset of field: EmbedParams::vocab"][::std::mem::offset_of!(EmbedParams, vocab) - 64usize];
+        [::std::mem::offset_of!(EmbedParams, squares) - 40usize];
+    ["Offset of field: EmbedParams::tokens"][::std::mem::offset_of!(EmbedParams, tokens) - 48usize];
+    ["Offset of field: EmbedParams::hidden"][::std::mem::offset_of!(EmbedParams, hidden) - 52usize];
+    ["Offset of field: EmbedParams::vocab"][::std::mem::offset_of!(EmbedParams, vocab) - 56usize];
     ["Offset of field: EmbedParams::reserved"]
-        [::std::mem::offset_of!(EmbedParams, reserved) - 68usize];
+        [::std::mem::offset_of!(EmbedParams, reserved) - 60usize];
 };
 /// Arguments of `gather`: rows of a normed tensor, picked by number.
 #[repr(C)]
@@ -257,33 +579,6 @@ const _: () = {
     ["Offset of field: SiluMulParams::intermediate"]
         [::std::mem::offset_of!(SiluMulParams, intermediate) - 20usize];
 };
-/// Rows of W, so features of the output, that a block of `gemm_decode` takes.
-pub const GEMM_DECODE_FEATURES: u32 = 64;
-/// Warps of a block of `gemm_decode`, each with a slice of K of its own. Part of the order of sums,
-/// so another number gives other bits; so do `GEMM_DECODE_BF16_K` and the number of blocks along K.
-pub const GEMM_DECODE_WARPS: u32 = 4;
-/// Columns of bf16 weights that a warp of `gemm_decode` takes in one step.
-pub const GEMM_DECODE_BF16_K: u32 = 64;
-/// Steps that a warp of `gemm_decode` has room for with bf16 weights.
-pub const GEMM_DECODE_BF16_STAGES: u32 = 3;
-/// Steps that a warp of `gemm_decode` has room for with int4 weights in groups of 128, each a unit
-/// of packed weights; with groups of 64 twice as many.
-pub const GEMM_DECODE_INT4_STAGES: u32 = 4;
-/// Rows of W in a unit of packed int4 weights. Its columns are one group.
-pub const INT4_UNIT_ROWS: u32 = 64;
-/// Rows of W that a block of `gemm_prefill` takes.
-pub const GEMM_PREFILL_FEATURES: u32 = 128;
-/// Threads in a block of `gemm_prefill`.
-pub const GEMM_PREFILL_THREADS: u32 = 256;
-/// Columns of W that a block of `gemm_prefill` takes in one step.
-pub const GEMM_PREFILL_K: u32 = 64;
-/// Steps that a block of `gemm_prefill` has room for.
-pub const GEMM_PREFILL_STAGES: u32 = 3;
-/// The same with int4 weights, where a block has a multiprocessor for itself.
-pub const GEMM_PREFILL_INT4_STAGES: u32 = 4;
-/// Tiles of tokens whose blocks follow one another before the next tile of features begins. Blocks
-/// that run at the same time then share what they read of both operands in L2.
-pub const GEMM_PREFILL_RASTER: u32 = 16;
 /// Threads in a block of the kernels that pick from a vocabulary, `sample` and `logprobs`.
 pub const SAMPLE_THREADS: u32 = 256;
 /// Neighbouring tokens that such a block takes at a time: a tile. A row's tiles are spread over
@@ -580,291 +875,4 @@ const _: () = {
         [::std::mem::offset_of!(LogprobsParams, stride) - 88usize];
     ["Offset of field: LogprobsParams::tiles_per_block"]
         [::std::mem::offset_of!(LogprobsParams, tiles_per_block) - 92usize];
-};
-/// Bit of `GemmParams::flags`: rows of W are gate and up, eight of one and eight of the other in
-/// each sixteen, and the output is `silu(gate) * up` with half as many columns.
-pub const GEMM_SWIGLU: u32 = 1;
-/// Bit of `GemmParams::flags`: the output is f32, not bf16. Only without `residual`.
-pub const GEMM_OUT_F32: u32 = 2;
-/// Arguments of `gemm_decode` and `gemm_prefill`: `acc = x W^T`, then the epilogue, in this order:
-/// times 1 / rms if there is `squares`; plus `bias`; then either SwiGLU, or the residual, or
-/// nothing; then one rounding to the format of the output.
-///
-/// A norm takes no pass of its own. Who writes a row h of the residual stream also writes
-/// `bf16(h * gamma)`, with the weight of the norm to come, and the sums of squares of h; the
-/// product that reads the row multiplies its accumulators by `1 / sqrt(mean(h^2) + epsilon)`.
-#[repr(C)]
-#[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable)]
-pub struct GemmParams {
-    /// Input, bf16 `[rows, k]`.
-    pub x: u64,
-    /// Weights: bf16 `[n, k]`, or packed int4 (`repack.rs`).
-    pub weight: u64,
-    /// Sums of squares for the norm of the input, f32 `[rows, k / NORM_GROUP]`, or null.
-    pub squares: u64,
-    /// Bias, bf16 `[n]`, or null.
-    pub bias: u64,
-    /// Residual stream h, bf16 `[rows, n]`: replaced by `bf16(h + acc)`. Null: no residual.
-    pub residual: u64,
-    /// With `residual`: weight of the norm to come, bf16 `[n]`. Else null.
-    pub next_gamma: u64,
-    /// With `residual`: sums of squares of the new h, f32 `[rows, n / NORM_GROUP]`. Else null.
-    pub next_squares: u64,
-    /// bf16 `[rows, n]`; `[rows, n / 2]` with `GEMM_SWIGLU`; with `residual` bf16 of the new h
-    /// times `next_gamma`; f32 `[rows, n]` with `GEMM_OUT_F32`. Written whole.
-    pub out: u64,
-    /// Sums of the blocks that share a tile, f32 `[splits, rows, n]`, n rounded up to a multiple of
-    /// `GEMM_DECODE_FEATURES`; null where `splits` is 1.
-    pub partials: u64,
-    /// One counter a tile, zero before and after; null where `splits` is 1.
-    pub arrivals: u64,
-    /// Rows of the input.
-    pub rows: u32,
-    /// Rows of W. Packed weights go on to the next multiple of 64 with scales of 0.
-    pub n: u32,
-    /// Columns of W.
-    pub k: u32,
-    /// Blocks along K, which W alone decides.
-    pub splits: u32,
-    /// `GEMM_SWIGLU`, `GEMM_OUT_F32`.
-    pub flags: u32,
-    /// Added to the mean of squares before the root.
-    pub epsilon: f32,
-}
-#[allow(clippy::unnecessary_operation, clippy::identity_op)]
-const _: () = {
-    ["Size of GemmParams"][::std::mem::size_of::<GemmParams>() - 104usize];
-    ["Alignment of GemmParams"][::std::mem::align_of::<GemmParams>() - 8usize];
-    ["Offset of field: GemmParams::x"][::std::mem::offset_of!(GemmParams, x) - 0usize];
-    ["Offset of field: GemmParams::weight"][::std::mem::offset_of!(GemmParams, weight) - 8usize];
-    ["Offset of field: GemmParams::squares"][::std::mem::offset_of!(GemmParams, squares) - 16usize];
-    ["Offset of field: GemmParams::bias"][::std::mem::offset_of!(GemmParams, bias) - 24usize];
-    ["Offset of field: GemmParams::residual"]
-        [::std::mem::offset_of!(GemmParams, residual) - 32usize];
-    ["Offset of field: GemmParams::next_gamma"]
-        [::std::mem::offset_of!(GemmParams, next_gamma) - 40usize];
-    ["Offset of field: GemmParams::next_squares"]
-        [::std::mem::offset_of!(GemmParams, next_squares) - 48usize];
-    ["Offset of field: GemmParams::out"][::std::mem::offset_of!(GemmParams, out) - 56usize];
-    ["Offset of field: GemmParams::partials"]
-        [::std::mem::offset_of!(GemmParams, partials) - 64usize];
-    ["Offset of field: GemmParams::arrivals"]
-        [::std::mem::offset_of!(GemmParams, arrivals) - 72usize];
-    ["Offset of field: GemmParams::rows"][::std::mem::offset_of!(GemmParams, rows) - 80usize];
-    ["Offset of field: GemmParams::n"][::std::mem::offset_of!(GemmParams, n) - 84usize];
-    ["Offset of field: GemmParams::k"][::std::mem::offset_of!(GemmParams, k) - 88usize];
-    ["Offset of field: GemmParams::splits"][::std::mem::offset_of!(GemmParams, splits) - 92usize];
-    ["Offset of field: GemmParams::flags"][::std::mem::offset_of!(GemmParams, flags) - 96usize];
-    ["Offset of field: GemmParams::epsilon"]
-        [::std::mem::offset_of!(GemmParams, epsilon) - 100usize];
-};
-/// Tokens whose keys and values one block of `attention_decode` takes: a chunk begins at a
-/// multiple of it. Part of the order of sums, so another number gives other bits.
-pub const ATTENTION_CHUNK: u32 = 256;
-/// Most columns of a block of `attention_decode`. A column is one query head at one position;
-/// those of a key/value head are numbered position by position.
-pub const ATTENTION_COLUMNS: u32 = 32;
-/// Threads in a block of `attention_decode` and of `attention_prefill`. In decode, warp i takes
-/// page i of the chunk, so the number is part of the order of sums.
-pub const ATTENTION_THREADS: u32 = 128;
-/// Work that the host plans for `attention_decode`: a chunk of a sequence under some columns, for
-/// each key/value head. A sector of 32 bytes, so that a block starts after one read.
-#[repr(C)]
-#[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable)]
-pub struct AttentionItem {
-    /// First row of the sequence in the batch.
-    pub row: u32,
-    /// Position of that row. The rows after it have the next positions. `KV_NO_SLOT`: the rows pad
-    /// the batch, see nothing, and become zero.
-    pub position: u32,
-    /// The sequence's row of the block tables.
-    pub table: u32,
-    /// Number of the chunk: its tokens begin at position `chunk * ATTENTION_CHUNK`.
-    pub chunk: u32,
-    /// First column, a multiple of `ATTENTION_COLUMNS`. Column c of key/value head h is row
-    /// `c / group` of the sequence under query head `h * group + c % group`.
-    pub first_column: u32,
-    /// Columns, 1 to `ATTENTION_COLUMNS`.
-    pub columns: u32,
-    /// Fill the sector. Zero.
-    pub reserved: [u32; 2usize],
-}
-#[allow(clippy::unnecessary_operation, clippy::identity_op)]
-const _: () = {
-    ["Size of AttentionItem"][::std::mem::size_of::<AttentionItem>() - 32usize];
-    ["Alignment of AttentionItem"][::std::mem::align_of::<AttentionItem>() - 4usize];
-    ["Offset of field: AttentionItem::row"][::std::mem::offset_of!(AttentionItem, row) - 0usize];
-    ["Offset of field: AttentionItem::position"]
-        [::std::mem::offset_of!(AttentionItem, position) - 4usize];
-    ["Offset of field: AttentionItem::table"]
-        [::std::mem::offset_of!(AttentionItem, table) - 8usize];
-    ["Offset of field: AttentionItem::chunk"]
-        [::std::mem::offset_of!(AttentionItem, chunk) - 12usize];
-    ["Offset of field: AttentionItem::first_column"]
-        [::std::mem::offset_of!(AttentionItem, first_column) - 16usize];
-    ["Offset of field: AttentionItem::columns"]
-        [::std::mem::offset_of!(AttentionItem, columns) - 20usize];
-    ["Offset of field: AttentionItem::reserved"]
-        [::std::mem::offset_of!(AttentionItem, reserved) - 24usize];
-};
-/// Arguments of `attention_decode`: causal attention of few rows of each sequence over its pages.
-#[repr(C)]
-#[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable)]
-pub struct AttentionDecodeParams {
-    /// Rotated queries, bf16 `[rows, q_heads, head_dim]`.
-    pub q: u64,
-    /// Keys of this layer as `RopeAppendParams` has them.
-    pub k_pages: u64,
-    /// Values of this layer, laid out like the keys.
-    pub v_pages: u64,
-    /// Pages of each sequence in order, `[tables, table_stride]`. Entries past a sequence's last
-    /// row, or before all its windows, are not read.
-    pub block_tables: u64,
-    /// Number of items.
-    pub item_count: u64,
-    /// The work, `[item_count]`. Blocks share out the pairs of item and key/value head.
-    pub items: u64,
-    /// Weighted values, bf16 `[rows, q_heads, head_dim]`, written whole.
-    pub out: u64,
-    /// Sums of weighted values of a chunk, f32 `[rows, q_heads, chunk_stride, head_dim]`.
-    pub partials: u64,
-    /// Maximum and sum of weights of a chunk, f32 `[rows, q_heads, chunk_stride, 2]`.
-    pub partial_weights: u64,
-    /// Counts the blocks that have finished a chunk, `[rows, kv_heads]`; zero before and after.
-    pub arrivals: u64,
-    /// Query heads, `group` for each key/value head.
-    pub q_heads: u32,
-    /// Key/value heads.
-    pub kv_heads: u32,
-    /// Entries of a block table.
-    pub table_stride: u32,
-    /// Chunks that `partials` has room for.
-    pub chunk_stride: u32,
-    /// Positions that a row sees, itself included: at most 2^31, which is all.
-    pub window: u32,
-    /// What scores are multiplied by to become exponents of 2: `log2(e) / sqrt(head_dim)`.
-    pub scale_log2: f32,
-}
-#[allow(clippy::unnecessary_operation, clippy::identity_op)]
-const _: () = {
-    ["Size of AttentionDecodeParams"][::std::mem::size_of::<AttentionDecodeParams>() - 104usize];
-    ["Alignment of AttentionDecodeParams"]
-        [::std::mem::align_of::<AttentionDecodeParams>() - 8usize];
-    ["Offset of field: AttentionDecodeParams::q"]
-        [::std::mem::offset_of!(AttentionDecodeParams, q) - 0usize];
-    ["Offset of field: AttentionDecodeParams::k_pages"]
-        [::std::mem::offset_of!(AttentionDecodeParams, k_pages) - 8usize];
-    ["Offset of field: AttentionDecodeParams::v_pages"]
-        [::std::mem::offset_of!(AttentionDecodeParams, v_pages) - 16usize];
-    ["Offset of field: AttentionDecodeParams::block_tables"]
-        [::std::mem::offset_of!(AttentionDecodeParams, block_tables) - 24usize];
-    ["Offset of field: AttentionDecodeParams::item_count"]
-        [::std::mem::offset_of!(AttentionDecodeParams, item_count) - 32usize];
-    ["Offset of field: AttentionDecodeParams::items"]
-        [::std::mem::offset_of!(AttentionDecodeParams, items) - 40usize];
-    ["Offset of field: AttentionDecodeParams::out"]
-        [::std::mem::offset_of!(AttentionDecodeParams, out) - 48usize];
-    ["Offset of field: AttentionDecodeParams::partials"]
-        [::std::mem::offset_of!(AttentionDecodeParams, partials) - 56usize];
-    ["Offset of field: AttentionDecodeParams::partial_weights"]
-        [::std::mem::offset_of!(AttentionDecodeParams, partial_weights) - 64usize];
-    ["Offset of field: AttentionDecodeParams::arrivals"]
-        [::std::mem::offset_of!(AttentionDecodeParams, arrivals) - 72usize];
-    ["Offset of field: AttentionDecodeParams::q_heads"]
-        [::std::mem::offset_of!(AttentionDecodeParams, q_heads) - 80usize];
-    ["Offset of field: AttentionDecodeParams::kv_heads"]
-        [::std::mem::offset_of!(AttentionDecodeParams, kv_heads) - 84usize];
-    ["Offset of field: AttentionDecodeParams::table_stride"]
-        [::std::mem::offset_of!(AttentionDecodeParams, table_stride) - 88usize];
-    ["Offset of field: AttentionDecodeParams::chunk_stride"]
-        [::std::mem::offset_of!(AttentionDecodeParams, chunk_stride) - 92usize];
-    ["Offset of field: AttentionDecodeParams::window"]
-        [::std::mem::offset_of!(AttentionDecodeParams, window) - 96usize];
-    ["Offset of field: AttentionDecodeParams::scale_log2"]
-        [::std::mem::offset_of!(AttentionDecodeParams, scale_log2) - 100usize];
-};
-/// Work that the host plans for `attention_prefill`: neighbouring rows of one sequence, for each
-/// query head.
-#[repr(C)]
-#[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable)]
-pub struct AttentionTile {
-    /// First row in the batch.
-    pub row: u32,
-    /// Rows: at least 1, at most those of the variant's tile.
-    pub rows: u32,
-    /// Position of the first row. The rows after it have the next positions.
-    pub position: u32,
-    /// The sequence's row of the block tables.
-    pub table: u32,
-}
-#[allow(clippy::unnecessary_operation, clippy::identity_op)]
-const _: () = {
-    ["Size of AttentionTile"][::std::mem::size_of::<AttentionTile>() - 16usize];
-    ["Alignment of AttentionTile"][::std::mem::align_of::<AttentionTile>() - 4usize];
-    ["Offset of field: AttentionTile::row"][::std::mem::offset_of!(AttentionTile, row) - 0usize];
-    ["Offset of field: AttentionTile::rows"][::std::mem::offset_of!(AttentionTile, rows) - 4usize];
-    ["Offset of field: AttentionTile::position"]
-        [::std::mem::offset_of!(AttentionTile, position) - 8usize];
-    ["Offset of field: AttentionTile::table"]
-        [::std::mem::offset_of!(AttentionTile, table) - 12usize];
-};
-/// Arguments of `attention_prefill`: causal attention of many rows of a sequence over its pages.
-#[repr(C)]
-#[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable)]
-pub struct AttentionPrefillParams {
-    /// Rotated queries, bf16 `[rows, q_heads, head_dim]`.
-    pub q: u64,
-    /// Keys of this layer as `RopeAppendParams` has them.
-    pub k_pages: u64,
-    /// Values of this layer, laid out like the keys.
-    pub v_pages: u64,
-    /// Pages of each sequence in order, `[tables, table_stride]`. Entries past a sequence's last
-    /// row, or before all its windows, are not read.
-    pub block_tables: u64,
-    /// The work: the y size of the grid. The query heads lie along x.
-    pub tiles: u64,
-    /// Weighted values, bf16 `[rows, q_heads, head_dim]`; the rows of the tiles are written.
-    pub out: u64,
-    /// Query heads, `group` for each key/value head.
-    pub q_heads: u32,
-    /// Key/value heads.
-    pub kv_heads: u32,
-    /// Entries of a block table.
-    pub table_stride: u32,
-    /// Positions that a row sees, itself included: at most 2^31, which is all.
-    pub window: u32,
-    /// What scores are multiplied by to become exponents of 2: `log2(e) / sqrt(head_dim)`.
-    pub scale_log2: f32,
-    /// Keeps the size a multiple of 8 without implicit padding. Zero.
-    pub reserved: u32,
-}
-#[allow(clippy::unnecessary_operation, clippy::identity_op)]
-const _: () = {
-    ["Size of AttentionPrefillParams"][::std::mem::size_of::<AttentionPrefillParams>() - 72usize];
-    ["Alignment of AttentionPrefillParams"]
-        [::std::mem::align_of::<AttentionPrefillParams>() - 8usize];
-    ["Offset of field: AttentionPrefillParams::q"]
-        [::std::mem::offset_of!(AttentionPrefillParams, q) - 0usize];
-    ["Offset of field: AttentionPrefillParams::k_pages"]
-        [::std::mem::offset_of!(AttentionPrefillParams, k_pages) - 8usize];
-    ["Offset of field: AttentionPrefillParams::v_pages"]
-        [::std::mem::offset_of!(AttentionPrefillParams, v_pages) - 16usize];
-    ["Offset of field: AttentionPrefillParams::block_tables"]
-        [::std::mem::offset_of!(AttentionPrefillParams, block_tables) - 24usize];
-    ["Offset of field: AttentionPrefillParams::tiles"]
-        [::std::mem::offset_of!(AttentionPrefillParams, tiles) - 32usize];
-    ["Offset of field: AttentionPrefillParams::out"]
-        [::std::mem::offset_of!(AttentionPrefillParams, out) - 40usize];
-    ["Offset of field: AttentionPrefillParams::q_heads"]
-        [::std::mem::offset_of!(AttentionPrefillParams, q_heads) - 48usize];
-    ["Offset of field: AttentionPrefillParams::kv_heads"]
-        [::std::mem::offset_of!(AttentionPrefillParams, kv_heads) - 52usize];
-    ["Offset of field: AttentionPrefillParams::table_stride"]
-        [::std::mem::offset_of!(AttentionPrefillParams, table_stride) - 56usize];
-    ["Offset of field: AttentionPrefillParams::window"]
-        [::std::mem::offset_of!(AttentionPrefillParams, window) - 60usize];
-    ["Offset of field: AttentionPrefillParams::scale_log2"]
-        [::std::mem::offset_of!(AttentionPrefillParams, scale_log2) - 64usize];
-    ["Offset of field: AttentionPrefillParams::reserved"]
-        [::std::mem::offset_of!(AttentionPrefillParams, reserved) - 68usize];
 };

@@ -1,7 +1,7 @@
 //! A batch on a GPU: what the kernels of a step read of it. All of it lies where it lay in the step
 //! before, so that one captured graph serves every decode batch of a size.
 
-use super::driver::{DevicePtr, Driver};
+use super::driver::{DevicePtr, Driver, Properties};
 use super::kernels::{Graph, Kernels};
 use super::memory::Buffer;
 use super::ops::attention::{
@@ -10,7 +10,7 @@ use super::ops::attention::{
 use super::params::{AttentionTile, KV_NO_SLOT, KV_PAGE_TOKENS};
 use super::store::{Rows, padded_rows};
 use crate::backend::{Batch, DECODE_ROWS_MAX, Heads, Phase, StepShape};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::kv::pages_for;
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -91,7 +91,7 @@ impl Sizes {
 
 impl Step {
     pub(super) fn new(driver: &Arc<dyn Driver>, shape: StepShape) -> Result<Step> {
-        check_heads(shape.heads)?;
+        attention::check_heads(shape.heads, driver.properties().shared_bytes)?;
         let sizes = Sizes::of(shape);
         Ok(Step {
             shape,
@@ -115,12 +115,12 @@ impl Step {
         })
     }
 
-    /// Bytes that a step of this shape takes on the device.
+    /// Bytes that a step of this shape takes on a device of `properties`.
     ///
     /// # Errors
     /// As [`Step::new`].
-    pub(super) fn bytes(shape: StepShape) -> Result<u64> {
-        check_heads(shape.heads)?;
+    pub(super) fn bytes(properties: &Properties, shape: StepShape) -> Result<u64> {
+        attention::check_heads(shape.heads, properties.shared_bytes)?;
         let sizes = Sizes::of(shape);
         let inputs = sizes.columns_bytes + sizes.tables_bytes + sizes.plan_bytes;
         let decode = sizes.decode;
@@ -326,21 +326,4 @@ impl Step {
         *known = Some(graph);
         Ok(())
     }
-}
-
-/// Refuses heads for which there is no kernel.
-fn check_heads(heads: Heads) -> Result<()> {
-    const GROUP_MAX: usize = 16;
-    let Heads { query, kv, dim } = heads;
-    let refuse = |what: String, supported: &str| {
-        Err(Error::NoKernel { what, supported: supported.to_string() })
-    };
-    if dim != 64 && dim != 128 {
-        return refuse(format!("head_dim {dim}"), "64 and 128");
-    }
-    if query / kv > GROUP_MAX {
-        let what = format!("{query} query heads over {kv} key/value heads");
-        return refuse(what, "at most 16 query heads to a key/value head");
-    }
-    Ok(())
 }

@@ -7,7 +7,7 @@ mod report;
 mod table;
 
 use crate::backend::cuda::CudaBackend;
-use crate::backend::cuda::driver::{DryDriver, Properties};
+use crate::backend::cuda::driver::{DryDriver, Properties, shared_bytes_of};
 use crate::backend::cuda::module;
 use crate::cli::args::{FitArg, HeadArg, PlanArgs};
 use crate::cli::output::Output;
@@ -135,6 +135,7 @@ fn dry_backend() -> Result<Option<CudaBackend>> {
         compute: COMPUTE,
         multiprocessors: 132,
         memory_bytes: u64::MAX,
+        shared_bytes: shared_bytes_of(COMPUTE),
     };
     CudaBackend::new(Arc::new(DryDriver::new(properties, target))).map(Some)
 }

@@ -27,7 +27,6 @@ pub struct CudaDriver {
     stream: sys::CUstream,
     /// The device whose primary context was retained; `None` for a context of the caller's.
     owned: Option<sys::CUdevice>,
-    shared_opt_in_bytes: i32,
     state: Mutex<State>,
 }
 
@@ -105,7 +104,8 @@ impl CudaDriver {
         unsafe { result::ctx::set_current(context) }.map_err(fault("context"))?;
         let kind = result::stream::StreamKind::NonBlocking;
         let stream = result::stream::create(kind).map_err(fault("stream"))?;
-        CudaDriver::assemble(device, properties, target, context, stream, Some(device))
+        let state = Mutex::default();
+        Ok(CudaDriver { properties, target, context, stream, owned: Some(device), state })
     }
 
     /// The context that is current on this thread, and a stream of it.
@@ -123,22 +123,8 @@ impl CudaDriver {
         // SAFETY: writes one handle, that of the current context's device.
         unsafe { sys::cuCtxGetDevice(&mut device) }.result().map_err(fault("device"))?;
         let (properties, target) = describe(device)?;
-        CudaDriver::assemble(device, properties, target, context, stream as sys::CUstream, None)
-    }
-
-    fn assemble(
-        device: sys::CUdevice,
-        properties: Properties,
-        target: &'static str,
-        context: sys::CUcontext,
-        stream: sys::CUstream,
-        owned: Option<sys::CUdevice>,
-    ) -> Result<CudaDriver> {
-        use sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN;
-        let opt_in = attribute(device, CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)?;
-        let state = Mutex::default();
-        let shared_opt_in_bytes = opt_in;
-        Ok(CudaDriver { properties, target, context, stream, owned, shared_opt_in_bytes, state })
+        let (stream, state) = (stream as sys::CUstream, Mutex::default());
+        Ok(CudaDriver { properties, target, context, stream, owned: None, state })
     }
 
     /// The state, with the context current on this thread.
@@ -180,6 +166,7 @@ fn describe(device: sys::CUdevice) -> Result<(Properties, &'static str)> {
         compute,
         multiprocessors: number(A::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?,
         memory_bytes: memory as u64,
+        shared_bytes: number(A::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)?,
     };
     Ok((properties, target))
 }
@@ -216,7 +203,7 @@ impl Driver for CudaDriver {
             // SAFETY: the module has just been loaded.
             let function =
                 unsafe { result::module::get_function(loaded, name) }.map_err(fault("function"))?;
-            let dynamic = self.shared_opt_in_bytes - facts.shared_bytes as i32;
+            let dynamic = self.properties.shared_bytes as i32 - facts.shared_bytes as i32;
             let which = CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
             // SAFETY: the function is of this module. Done here, since it may not be while a
             // graph is captured.

@@ -33,6 +33,19 @@ pub struct Properties {
     pub multiprocessors: u32,
     /// Memory in all.
     pub memory_bytes: u64,
+    /// Shared memory that a block can have, static and dynamic together.
+    pub shared_bytes: u32,
+}
+
+/// [`Properties::shared_bytes`] of devices of a compute capability ("Technical Specifications per
+/// Compute Capability" in the CUDA C++ Programming Guide), for where no device can be asked. What
+/// is newer than the table gets the least.
+pub fn shared_bytes_of(compute: (u32, u32)) -> u32 {
+    match compute {
+        (8, 0) | (8, 7) => 163 << 10,
+        (9..=11, _) => 227 << 10,
+        _ => 99 << 10,
+    }
 }
 
 /// One kernel launch.

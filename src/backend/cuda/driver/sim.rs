@@ -5,7 +5,7 @@
 //! programmatic launches is handed over as a whole, when the first launch comes that may not
 //! overlap, or when the host looks at memory.
 
-use super::{DevicePtr, Driver, EventId, GraphId, Launch, Properties};
+use super::{DevicePtr, Driver, EventId, GraphId, Launch, Properties, shared_bytes_of};
 use crate::backend::cuda::module::{KernelTarget, Module};
 use crate::error::{Error, Result};
 use ptxsim::{Counters, Device, ModuleId};
@@ -47,12 +47,20 @@ impl SimDriver {
     /// A Hopper GPU, or with `portable` one of compute capability 8.0. They run the two PTX passes
     /// of each kernel.
     pub fn new(portable: bool) -> SimDriver {
-        let (compute, target) = if portable { ((8, 0), "sm_80") } else { ((9, 0), "sm_90a") };
+        SimDriver::of(if portable { (8, 0) } else { (9, 0) })
+    }
+
+    /// A GPU of a compute capability, with the shared memory that its blocks have. Hopper's runs
+    /// the pass for it, every other the portable one.
+    pub fn of(compute: (u32, u32)) -> SimDriver {
+        let (major, minor) = compute;
+        let target = if major == 9 { "sm_90a" } else { "sm_80" };
         let properties = Properties {
-            name: format!("PTX simulator of {target}"),
+            name: format!("PTX simulator of {target}, as {major}.{minor}"),
             compute,
             multiprocessors: MULTIPROCESSORS,
             memory_bytes: MEMORY_BYTES,
+            shared_bytes: shared_bytes_of(compute),
         };
         SimDriver { properties, target, state: Mutex::default() }
     }
@@ -96,6 +104,14 @@ impl SimDriver {
         let module = *state.modules.get(launch.module.name).ok_or_else(missing)?;
         let is_target = |t: &&KernelTarget| t.target == self.target;
         let facts = launch.entry.targets.iter().find(is_target).ok_or_else(missing)?;
+        // The simulator itself has the shared memory of a Hopper.
+        let (shared, limit) =
+            (facts.shared_bytes + launch.shared_bytes, self.properties.shared_bytes);
+        if shared > limit {
+            let name = launch.entry.symbol;
+            let message = format!("{name}: {shared} bytes of shared memory, a block has {limit}");
+            return Err(Error::Device(message));
+        }
         Ok(ptxsim::Launch {
             module,
             entry: launch.entry.symbol.to_owned(),

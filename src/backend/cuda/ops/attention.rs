@@ -13,7 +13,7 @@ use crate::backend::cuda::params::{
     ATTENTION_CHUNK, ATTENTION_COLUMNS, ATTENTION_THREADS, AttentionDecodeParams, AttentionItem,
     AttentionPrefillParams, AttentionTile, KV_NO_SLOT, KV_PAGE_TOKENS,
 };
-use crate::error::Result;
+use crate::error::{Error, Result};
 use std::cmp::Reverse;
 use std::f64::consts::LOG2_E;
 
@@ -27,6 +27,10 @@ const BF16_BYTES: u32 = 2;
 /// Tokens of a tile of `attention_decode`, and the tiles that a warp has under way.
 const DECODE_TILE: u32 = 16;
 const DECODE_STAGES: u32 = 3;
+/// Most query heads of a key/value head.
+const GROUP_MAX: usize = 16;
+/// Rows of the largest tile of `attention_prefill`.
+const PREFILL_TILE_MAX: u32 = 128;
 
 /// Rows of one sequence in a batch, at consecutive positions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,6 +112,43 @@ impl DecodeCapacity {
         let most = u64::from(multiprocessors * resident);
         (self.items(heads) * heads.kv as u64).min(most) as u32
     }
+}
+
+/// Refuses heads for which there is no kernel, or none whose block fits where one can have
+/// `shared_bytes` of shared memory.
+///
+/// # Errors
+/// [`Error::NoKernel`], which says what there is instead.
+pub fn check_heads(heads: Heads, shared_bytes: u32) -> Result<()> {
+    let Heads { query, kv, dim } = heads;
+    let refuse = |what: String, supported: String| Err(Error::NoKernel { what, supported });
+    if dim != 64 && dim != 128 {
+        return refuse(format!("head_dim {dim}"), "64 and 128".to_owned());
+    }
+    if query / kv > GROUP_MAX {
+        let what = format!("{query} query heads over {kv} key/value heads");
+        return refuse(what, "at most 16 query heads to a key/value head".to_owned());
+    }
+    let block = decode_shared_bytes(dim).max(prefill_shared_bytes(dim, PREFILL_TILE_MAX));
+    if !check::fits_block(block, shared_bytes) {
+        let what =
+            format!("attention with head_dim {dim} in {shared_bytes} bytes of shared memory");
+        return refuse(what, format!("devices whose blocks have more than {block}"));
+    }
+    Ok(())
+}
+
+/// Dynamic shared memory of a block of `attention_decode`: keys and values of a tile, for each
+/// stage of each warp.
+fn decode_shared_bytes(dim: usize) -> u32 {
+    let pages = ATTENTION_CHUNK / KV_PAGE_TOKENS;
+    pages * DECODE_STAGES * 2 * DECODE_TILE * dim as u32 * BF16_BYTES
+}
+
+/// The same of `attention_prefill`: the queries, and two stages of a page of keys and one of
+/// values.
+fn prefill_shared_bytes(dim: usize, tile_rows: u32) -> u32 {
+    (tile_rows + 4 * KV_PAGE_TOKENS) * dim as u32 * BF16_BYTES
 }
 
 /// Query heads of a key/value head.
@@ -226,12 +267,10 @@ pub fn attention_decode(kernels: &Kernels, op: &AttentionDecode) -> Result<()> {
         window: window_of(op.window),
         scale_log2: scale_log2(heads),
     };
-    let pages = ATTENTION_CHUNK / KV_PAGE_TOKENS;
     let shape = Shape {
         grid: [op.blocks, 1, 1],
         block: ATTENTION_THREADS,
-        // Keys and values of a tile, for each stage of each warp.
-        shared_bytes: pages * DECODE_STAGES * 2 * DECODE_TILE * dim * BF16_BYTES,
+        shared_bytes: decode_shared_bytes(heads.dim),
     };
     kernels.launch(&format!("attention_decode_bf16_d{dim}_c{columns}"), shape, &params)
 }
@@ -333,8 +372,7 @@ pub fn attention_prefill(kernels: &Kernels, op: &AttentionPrefill) -> Result<()>
     let shape = Shape {
         grid: [heads.query as u32, op.tile_count, 1],
         block: ATTENTION_THREADS,
-        // The queries, and two stages of a page of keys and one of values.
-        shared_bytes: (rows + 4 * KV_PAGE_TOKENS) * dim * BF16_BYTES,
+        shared_bytes: prefill_shared_bytes(heads.dim, rows),
     };
     kernels.launch(&format!("attention_prefill_bf16_d{dim}_r{rows}"), shape, &params)
 }

@@ -5,6 +5,14 @@ use crate::backend::cuda::driver::DevicePtr;
 /// Bytes that a thread loads or stores at once.
 const VECTOR_BYTES: u64 = 16;
 
+/// More than any kernel with dynamic shared memory has of static shared memory beside it.
+const STATIC_SHARED_BYTES: u32 = 1 << 10;
+
+/// Whether a block that asks for so much dynamic shared memory fits where one can have `limit`.
+pub(super) fn fits_block(dynamic: u32, limit: u32) -> bool {
+    dynamic + STATIC_SHARED_BYTES <= limit
+}
+
 /// The address is there and aligned for vectors of 16 bytes.
 pub(super) fn vectors(what: &str, at: DevicePtr) {
     assert!(at != 0, "{what} is null");

@@ -1,5 +1,5 @@
-//! Rows picked from a table, and the norm that the next product wants of them: the embedding, the
-//! norm of rows that no other op has just written, the rows whose logits are wanted.
+//! Rows picked from a table, and the norm that the next product wants of them: the embedding, and
+//! the norm of rows that no other op has just written.
 
 use super::check;
 use crate::backend::cuda::driver::DevicePtr;
@@ -92,55 +92,6 @@ pub fn prepare_norm(kernels: &Kernels, op: &PrepareNorm) -> Result<()> {
     launch(kernels, &with_norm(params, Some(op.norm)))
 }
 
-/// Operands of [`gather`].
-#[derive(Debug, Clone, Copy)]
-pub struct Gather {
-    /// Rows to pick from, bf16 `[input_rows, width]`.
-    pub input: DevicePtr,
-    /// Sums of squares that belong to them, f32 `[input_rows, width / NORM_GROUP]`, and where the
-    /// picked ones go. `None` where the rows are no prepared norm.
-    pub squares: Option<(DevicePtr, DevicePtr)>,
-    /// Which rows, u32 `[rows]`, each below `input_rows` or the kernel stops, as [`Embed`] says.
-    pub indices: DevicePtr,
-    /// Picked rows, bf16 `[rows, width]`, written whole. Not `input`.
-    pub out: DevicePtr,
-    /// Rows of the output.
-    pub rows: u32,
-    /// Elements in a row: a multiple of 8, with squares of 16.
-    pub width: u32,
-    /// Rows of the input.
-    pub input_rows: u32,
-}
-
-/// `out[i] = input[indices[i]]`, with the sums of squares that belong to the rows.
-///
-/// # Errors
-/// [`crate::error::Error::Device`] if the device fails.
-///
-/// # Panics
-/// As [`embed`].
-pub fn gather(kernels: &Kernels, op: &Gather) -> Result<()> {
-    check::words("indices", op.indices);
-    check::vectors("out", op.out);
-    let (table_squares, squares) = op.squares.unwrap_or((0, 0));
-    if op.squares.is_some() {
-        check::words("squares of the input", table_squares);
-        check::words("squares", squares);
-    }
-    let params = EmbedParams {
-        table: op.input,
-        token_ids: op.indices,
-        out: op.out,
-        table_squares,
-        squares,
-        tokens: op.rows,
-        hidden: op.width,
-        vocab: op.input_rows,
-        ..bytemuck::Zeroable::zeroed()
-    };
-    launch(kernels, &params)
-}
-
 fn with_norm(params: EmbedParams, norm: Option<PreparedNorm>) -> EmbedParams {
     let Some(PreparedNorm { gamma, scaled, squares }) = norm else {
         return params;
@@ -153,7 +104,7 @@ fn with_norm(params: EmbedParams, norm: Option<PreparedNorm>) -> EmbedParams {
 
 fn launch(kernels: &Kernels, params: &EmbedParams) -> Result<()> {
     check::vectors("table", params.table);
-    let step = if params.squares == 0 { BF16_VECTOR } else { NORM_GROUP };
+    let step = if params.gamma == 0 { BF16_VECTOR } else { NORM_GROUP };
     check::multiple("hidden", params.hidden, step);
     let slices = params.hidden.div_ceil(EMBED_THREADS * BF16_VECTOR);
     let grid = [params.tokens, slices, 1];

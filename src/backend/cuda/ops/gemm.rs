@@ -9,7 +9,7 @@ use crate::backend::cuda::params::{
 use crate::error::Result;
 
 use super::gemm_kernels::{K_LIMIT, K_STEP, N_LIMIT};
-pub use super::gemm_kernels::{Ring, Variant, WeightKind, check_product, shared_limit};
+pub use super::gemm_kernels::{Ring, Variant, WeightKind, check_product};
 
 /// Multiprocessors of an H100 or H200. A constant and not a property of the device, because the
 /// order of sums in `gemm_decode` follows from it.
@@ -32,12 +32,14 @@ pub enum Weight {
         /// Whether there are zero points.
         zero_points: bool,
     },
+    /// int8 as [`crate::backend::cuda::repack_int8`] packs it, 16-byte aligned.
+    Int8(DevicePtr),
 }
 
 impl Weight {
     fn at(&self) -> DevicePtr {
         match *self {
-            Weight::Bf16(at) | Weight::Int4 { at, .. } => at,
+            Weight::Bf16(at) | Weight::Int4 { at, .. } | Weight::Int8(at) => at,
         }
     }
 
@@ -45,6 +47,7 @@ impl Weight {
     pub fn kind(&self) -> WeightKind {
         match *self {
             Weight::Bf16(_) => WeightKind::Bf16,
+            Weight::Int8(_) => WeightKind::Int8,
             Weight::Int4 { group, zero_points, .. } => WeightKind::Int4 { group, zero_points },
         }
     }
@@ -163,9 +166,7 @@ pub fn gemm(kernels: &Kernels, op: &Gemm) -> Result<()> {
         Phase::Decode => decode_tile(op.rows),
         Phase::Prefill => prefill_tile(op.n, op.rows),
     };
-    let limit = shared_limit(kernels.driver().properties().compute);
-    let variant = Variant::choose(op.phase, op.weight.kind(), tile, limit);
-    launch(kernels, op, variant.unwrap_or_else(|| panic!("no kernel fits: {op:?}")))
+    launch(kernels, op, &variant(kernels, op, tile))
 }
 
 /// Launches it with tiles of so many tokens: 8, 16 or 32 in the decode family, 32, 64 or 128 in the
@@ -177,10 +178,18 @@ pub fn gemm(kernels: &Kernels, op: &Gemm) -> Result<()> {
 /// # Panics
 /// As [`gemm`], or if there is no such width.
 pub fn gemm_in_tiles(kernels: &Kernels, op: &Gemm, tile: u32) -> Result<()> {
-    launch(kernels, op, Variant { phase: op.phase, kind: op.weight.kind(), tile })
+    let variant = variant(kernels, op, tile);
+    assert_eq!(variant.tile, tile, "the width of a tile");
+    launch(kernels, op, &variant)
 }
 
-fn launch(kernels: &Kernels, op: &Gemm, variant: Variant) -> Result<()> {
+fn variant(kernels: &Kernels, op: &Gemm, tile: u32) -> Variant {
+    let limit = kernels.driver().properties().shared_bytes;
+    let variant = Variant::choose(op.phase, op.weight.kind(), tile, limit);
+    variant.unwrap_or_else(|| panic!("no kernel fits: {op:?}"))
+}
+
+fn launch(kernels: &Kernels, op: &Gemm, variant: &Variant) -> Result<()> {
     check(op);
     let (rows, n) = (op.rows as u32, op.n as u32);
     let row_tiles = rows.div_ceil(variant.tile);

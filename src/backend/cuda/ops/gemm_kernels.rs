@@ -5,11 +5,15 @@
 use crate::backend::Phase;
 use crate::backend::cuda::kernels::Kernels;
 use crate::backend::cuda::params::{
-    GEMM_DECODE_BF16_K, GEMM_DECODE_BF16_STAGES, GEMM_DECODE_FEATURES, GEMM_DECODE_INT4_STAGES,
-    GEMM_DECODE_WARPS, GEMM_PREFILL_FEATURES, GEMM_PREFILL_INT4_STAGES, GEMM_PREFILL_K,
-    GEMM_PREFILL_STAGES, GEMM_PREFILL_THREADS, INT4_UNIT_ROWS, NORM_GROUP,
+    GEMM_DECODE_BF16_K, GEMM_DECODE_BF16_SHALLOW_STAGES, GEMM_DECODE_BF16_STAGES,
+    GEMM_DECODE_FEATURES, GEMM_DECODE_INT4_SHALLOW_COLUMNS, GEMM_DECODE_INT4_STAGES,
+    GEMM_DECODE_INT8_SHALLOW_STAGES, GEMM_DECODE_INT8_STAGES, GEMM_DECODE_WARPS,
+    GEMM_PREFILL_FEATURES, GEMM_PREFILL_INT4_STAGES, GEMM_PREFILL_K, GEMM_PREFILL_STAGES,
+    GEMM_PREFILL_THREADS, INT4_UNIT_ROWS, INT8_UNIT_COLUMNS, NORM_GROUP,
 };
 use crate::error::{Error, Result};
+
+use super::check;
 
 /// Threads of a warp.
 const WARP: u32 = 32;
@@ -17,8 +21,8 @@ const WARP: u32 = 32;
 const BF16: u32 = 2;
 /// What K is a multiple of: the depth of one product of matrices in a tensor core.
 pub(super) const K_STEP: u32 = 16;
-/// More than any of the kernels has of static shared memory, beside that of its launch.
-const STATIC_BYTES: u32 = 1 << 10;
+/// The least shared memory that a block has on any device since compute capability 8.0.
+const SHARED_LEAST: u32 = 99 << 10;
 /// One more than the largest sizes, beyond which 32-bit numbers in the kernels would overflow.
 pub(super) const N_LIMIT: usize = 1 << 22;
 pub(super) const K_LIMIT: usize = 1 << 24;
@@ -35,10 +39,13 @@ pub enum WeightKind {
         /// Whether there are zero points.
         zero_points: bool,
     },
+    /// 8 bits and a scale a row, as [`crate::backend::cuda::repack_int8`] packs them. For heads,
+    /// which the decode family computes in every pass, so it alone has kernels.
+    Int8,
 }
 
 impl WeightKind {
-    /// Those that have kernels.
+    /// Those that have kernels of both families.
     pub const ALL: [WeightKind; 5] = [
         WeightKind::Bf16,
         WeightKind::Int4 { group: 128, zero_points: false },
@@ -47,8 +54,20 @@ impl WeightKind {
         WeightKind::Int4 { group: 64, zero_points: true },
     ];
 
-    /// Its part of a kernel's name, if it has kernels.
-    fn name(self) -> Option<&'static str> {
+    /// Those that have kernels of a family.
+    pub fn of(phase: Phase) -> Vec<WeightKind> {
+        let further = match phase {
+            Phase::Decode => Some(WeightKind::Int8),
+            Phase::Prefill => None,
+        };
+        WeightKind::ALL.into_iter().chain(further).collect()
+    }
+
+    /// Its part of a kernel's name, if a family has kernels for it.
+    fn name(self, phase: Phase) -> Option<&'static str> {
+        if self == WeightKind::Int8 {
+            return (phase == Phase::Decode).then_some("int8");
+        }
         let names = ["bf16", "int4g128", "int4g128z", "int4g64", "int4g64z"];
         WeightKind::ALL.iter().zip(names).find(|(kind, _)| **kind == self).map(|(_, name)| name)
     }
@@ -56,7 +75,7 @@ impl WeightKind {
     /// What the columns of a matrix are a multiple of.
     fn k_step(self) -> u32 {
         match self {
-            WeightKind::Bf16 => K_STEP,
+            WeightKind::Bf16 | WeightKind::Int8 => K_STEP,
             WeightKind::Int4 { group, .. } => group,
         }
     }
@@ -66,6 +85,7 @@ impl std::fmt::Display for WeightKind {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             WeightKind::Bf16 => write!(f, "bf16 weights"),
+            WeightKind::Int8 => write!(f, "int8 weights"),
             WeightKind::Int4 { group, zero_points } => {
                 let with = if *zero_points { "with" } else { "without" };
                 write!(f, "int4 weights in groups of {group} {with} zero points")
@@ -98,7 +118,7 @@ impl Ring {
     }
 }
 
-/// One kernel. The tile is its number of tokens, which changes no bit of a result.
+/// One kernel. Neither the tile nor the ring changes a bit of a result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Variant {
     /// The family.
@@ -107,6 +127,8 @@ pub struct Variant {
     pub kind: WeightKind,
     /// Tokens of a tile: one of [`Variant::tiles`].
     pub tile: u32,
+    /// Whether its ring has the fewest stages, for a device whose blocks have less shared memory.
+    pub shallow: bool,
 }
 
 impl Variant {
@@ -118,19 +140,36 @@ impl Variant {
         }
     }
 
+    /// All kernels of a family for some weights, widest and deepest first. A shallow ring is there
+    /// where the deep one does not fit every device.
+    pub fn all(phase: Phase, kind: WeightKind) -> impl Iterator<Item = Variant> + Clone {
+        let tiles = Variant::tiles(phase).into_iter().filter(move |_| kind.name(phase).is_some());
+        let of = move |tile| [false, true].map(|shallow| Variant { phase, kind, tile, shallow });
+        let exists = |variant: &Variant| {
+            let deep = Variant { shallow: false, ..*variant };
+            !variant.shallow || !deep.fits(SHARED_LEAST)
+        };
+        tiles.flat_map(of).filter(exists)
+    }
+
+    fn fits(&self, shared_bytes: u32) -> bool {
+        check::fits_block(self.ring().bytes(), shared_bytes)
+    }
+
     /// Its symbol.
     ///
     /// # Panics
     /// If there is no such kernel.
     pub fn symbol(&self) -> String {
-        let Variant { phase, kind, tile } = *self;
+        let Variant { phase, kind, tile, shallow } = *self;
         let op = match phase {
             Phase::Decode => "gemm_decode",
             Phase::Prefill => "gemm_prefill",
         };
         assert!(Variant::tiles(phase).contains(&tile), "{op} in tiles of {tile}");
-        let weights = kind.name().unwrap_or_else(|| panic!("{op} has no kernel for {kind}"));
-        format!("{op}_bf16_{weights}_m{tile}")
+        let weights = kind.name(phase).unwrap_or_else(|| panic!("{op} has no kernel for {kind}"));
+        let ring = if shallow { "_shallow" } else { "" };
+        format!("{op}_bf16_{weights}_m{tile}{ring}")
     }
 
     /// Threads of a block.
@@ -147,13 +186,28 @@ impl Variant {
             (Phase::Decode, WeightKind::Bf16) => Ring {
                 weight_bytes: GEMM_DECODE_WARPS * GEMM_DECODE_FEATURES * GEMM_DECODE_BF16_K * BF16,
                 token_bytes: GEMM_DECODE_WARPS * self.tile * GEMM_DECODE_BF16_K * BF16,
-                stages: GEMM_DECODE_BF16_STAGES,
+                stages: match self.shallow {
+                    true => GEMM_DECODE_BF16_SHALLOW_STAGES,
+                    false => GEMM_DECODE_BF16_STAGES,
+                },
             },
             (Phase::Decode, WeightKind::Int4 { group, zero_points }) => Ring {
                 weight_bytes: GEMM_DECODE_WARPS * Ring::unit_bytes(group, zero_points),
                 token_bytes: GEMM_DECODE_WARPS * self.tile * group * BF16,
-                stages: GEMM_DECODE_INT4_STAGES * 128 / group,
+                stages: match self.shallow {
+                    true => 1 + GEMM_DECODE_INT4_SHALLOW_COLUMNS / group,
+                    false => GEMM_DECODE_INT4_STAGES * 128 / group,
+                },
             },
+            (Phase::Decode, WeightKind::Int8) => Ring {
+                weight_bytes: GEMM_DECODE_WARPS * GEMM_DECODE_FEATURES * INT8_UNIT_COLUMNS,
+                token_bytes: GEMM_DECODE_WARPS * self.tile * INT8_UNIT_COLUMNS * BF16,
+                stages: match self.shallow {
+                    true => GEMM_DECODE_INT8_SHALLOW_STAGES,
+                    false => GEMM_DECODE_INT8_STAGES,
+                },
+            },
+            (Phase::Prefill, WeightKind::Int8) => panic!("gemm_prefill has no ring of int8"),
             (Phase::Prefill, WeightKind::Bf16) => Ring {
                 weight_bytes: GEMM_PREFILL_FEATURES * GEMM_PREFILL_K * BF16,
                 token_bytes: self.tile * GEMM_PREFILL_K * BF16,
@@ -170,23 +224,14 @@ impl Variant {
         }
     }
 
-    /// The widest kernel of a family whose tile is at most `tile` and whose block has no more than
-    /// `shared_limit` bytes of shared memory; if that is none, the narrowest whose block fits.
-    pub fn choose(phase: Phase, kind: WeightKind, tile: u32, shared_limit: u32) -> Option<Variant> {
-        let all = Variant::tiles(phase).map(|tile| Variant { phase, kind, tile });
-        let fits = |variant: &Variant| variant.ring().bytes() + STATIC_BYTES <= shared_limit;
-        let mut fitting = all.into_iter().filter(fits);
-        fitting.clone().find(|variant| variant.tile <= tile).or(fitting.next_back())
-    }
-}
-
-/// Shared memory that a block can have, in bytes ("Technical Specifications per Compute
-/// Capability" in the CUDA C++ Programming Guide). What is newer than the table gets the least.
-pub fn shared_limit(compute: (u32, u32)) -> u32 {
-    match compute {
-        (8, 0) | (8, 7) => 163 << 10,
-        (9..=11, _) => 227 << 10,
-        _ => 99 << 10,
+    /// The widest kernel of a family whose tile is at most `tile`, or the narrowest if that is less
+    /// than all; of those with that tile the deepest whose block has no more than `shared_bytes` of
+    /// shared memory. A narrower tile would read the weights more often, which costs more than a
+    /// deeper ring gains.
+    pub fn choose(phase: Phase, kind: WeightKind, tile: u32, shared_bytes: u32) -> Option<Variant> {
+        let [.., narrowest] = Variant::tiles(phase);
+        let most = tile.max(narrowest);
+        Variant::all(phase, kind).find(|v| v.tile <= most && v.fits(shared_bytes))
     }
 }
 
@@ -210,8 +255,9 @@ pub fn check_product(
         let what = format!("a product of the {family} family with {kind} [{n}, {k}]");
         Err(Error::NoKernel { what, supported })
     };
-    if kind.name().is_none() {
-        return refuse("bf16 weights, int4 weights in groups of 64 or 128".to_owned());
+    if kind.name(phase).is_none() {
+        let further = if phase == Phase::Decode { ", int8 weights" } else { "" };
+        return refuse(format!("bf16 weights, int4 weights in groups of 64 or 128{further}"));
     }
     if k == 0 || !k.is_multiple_of(kind.k_step() as usize) {
         return refuse(format!("columns in multiples of {}", kind.k_step()));
@@ -224,7 +270,7 @@ pub fn check_product(
         return refuse(format!("fewer than {N_LIMIT} rows and {K_LIMIT} columns"));
     }
     let properties = kernels.driver().properties();
-    if Variant::choose(phase, kind, 0, shared_limit(properties.compute)).is_none() {
+    if Variant::choose(phase, kind, 0, properties.shared_bytes).is_none() {
         return refuse(format!("devices with more shared memory than {}", properties.name));
     }
     Ok(())

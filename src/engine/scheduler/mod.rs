@@ -5,7 +5,8 @@
 //! What is left of the prompt is computed by the prefill family, in chunks; what is left of the
 //! output by the decode family, one row a step in general and up to [`DECODE_ROWS`] after a
 //! preemption, when its rows are computed anew. A sequence draws a token when all it has is
-//! computed. No result depends on any choice made here.
+//! computed. It may be given a draft of what comes next, which is then computed in the same step,
+//! so that several tokens can be drawn at once. No result depends on any choice made here.
 //!
 //! Order: a request's *rank* is the step in which it came, less a head start for its priority.
 //! Ranks never change, so a request is overtaken for a bounded time only, whatever comes after it;
@@ -17,6 +18,10 @@
 //! again, and both it and all that still run are promised all they may need from then on. So it
 //! comes back when it can stay, and the pool recovers instead of thrashing.
 
+mod types;
+
+pub use types::{Caps, Chunk, Refusal, SchedulerCounts, SeqId, Step, Submission};
+
 use crate::kv::{Cursor, Demand, Family, KvPages, PAGE_SIZE, PageId, Rest, pages_for};
 use crate::request::TokenId;
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,91 +32,12 @@ pub const DECODE_ROWS: usize = 8;
 /// Steps by which one unit of priority puts a request ahead.
 const HEAD_START: i64 = 256;
 
-/// What a scheduler may give out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Caps {
-    /// Prompt tokens of a step.
-    pub prefill_tokens: usize,
-    /// Rows of the decode family of a step; no fewer than `running`.
-    pub decode_rows: usize,
-    /// Sequences that run at a time.
-    pub running: usize,
-    /// Requests that wait.
-    pub waiting: usize,
-    /// How much of the room that outputs may need is promised at admission, 0 to 100.
-    pub reserve_percent: usize,
-}
-
-/// A sequence, from submission to its end. Numbers are used again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct SeqId(pub u32);
-
-/// What a scheduler has to know of a request.
-#[derive(Debug, Clone)]
-pub struct Submission {
-    /// The prompt.
-    pub prompt: Vec<TokenId>,
-    /// The most tokens of prompt and output.
-    pub last: usize,
-    /// Higher is sooner.
-    pub priority: i32,
-    /// Who may share the prompt's pages: those with an equal salt.
-    pub salt: Option<u64>,
-}
-
-/// Why a request is not taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refusal {
-    /// It could never run.
-    TooLarge {
-        /// Pages that it needs.
-        needed: usize,
-        /// Pages that there are.
-        pages: usize,
-    },
-    /// So many wait already.
-    Full {
-        /// Requests that wait.
-        waiting: usize,
-    },
-}
-
-/// Consecutive tokens of a sequence that a step computes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Chunk {
-    /// The sequence.
-    pub id: SeqId,
-    /// The first token.
-    pub start: usize,
-    /// How many.
-    pub count: usize,
-    /// Whether a token is drawn after the last.
-    pub draws: bool,
-}
-
-/// What a step computes.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Step {
-    /// Sequences that run from now on, with the tokens that they found in the prefix cache.
-    pub admitted: Vec<(SeqId, usize)>,
-    /// By the prefill family.
-    pub prefill: Vec<Chunk>,
-    /// By the decode family.
-    pub decode: Vec<Chunk>,
-}
-
-/// What happened so far, in tokens where nothing else is said.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct SchedulerCounts {
-    /// Times a sequence lost its pages.
-    pub preemptions: u64,
-    /// Computed once more after that.
-    pub recomputed: u64,
-}
-
 #[derive(Debug)]
 struct Sequence {
+    /// Prompt and output, then a draft.
     tokens: Vec<TokenId>,
+    /// Tokens of prompt and output.
+    len: usize,
     prompt_len: usize,
     last: usize,
     salt: Option<u64>,
@@ -122,13 +48,20 @@ struct Sequence {
     /// The most that were, before a preemption.
     reached: usize,
     pages: Vec<PageId>,
-    /// Pages that it was promised, those that it has included.
-    promised: usize,
+    /// Pages that it was promised, those that it has included; it may come to have more.
+    reserved: usize,
     cursor: Cursor,
     /// Pages that others can find.
     published: usize,
     running: bool,
     preempted: bool,
+}
+
+impl Sequence {
+    /// Pages promised and not taken.
+    fn outstanding(&self) -> usize {
+        self.reserved.saturating_sub(self.pages.len())
+    }
 }
 
 /// The scheduler, with the pages that it gives out.
@@ -196,6 +129,7 @@ impl Scheduler {
         let rank = (self.steps - i64::from(priority) * HEAD_START, self.arrivals);
         let sequence = Sequence {
             prompt_len: prompt.len(),
+            len: prompt.len(),
             tokens: prompt,
             last,
             salt,
@@ -203,7 +137,7 @@ impl Scheduler {
             computed: 0,
             reached: 0,
             pages: Vec::new(),
-            promised: 0,
+            reserved: 0,
             cursor: Cursor::outside(),
             published: 0,
             running: false,
@@ -242,15 +176,15 @@ impl Scheduler {
         let output = sequence.last - sequence.prompt_len;
         let percent = if sequence.preempted { 100 } else { self.caps.reserve_percent };
         let reserved = sequence.prompt_len + (output * percent).div_ceil(100);
-        let now = pages_for(sequence.tokens.len());
-        let promised = pages_for(reserved).max(now);
+        let now = pages_for(sequence.len);
+        let reserved = pages_for(reserved).max(now);
         // The last token of a prompt is always computed: its logits are wanted.
         let demand = Demand {
             salt: sequence.salt,
             tokens: &sequence.tokens[..sequence.prompt_len],
             max_shared: (sequence.prompt_len - 1) / PAGE_SIZE,
             pages: now,
-            keep_free: self.promised + promised - now,
+            keep_free: self.promised + reserved - now,
             rest: Rest::Now,
         };
         let Some(found) = self.kv.admit(&demand) else {
@@ -261,10 +195,10 @@ impl Scheduler {
         sequence.cursor = found.cursor;
         sequence.computed = found.shared_tokens;
         sequence.published = found.shared_tokens / PAGE_SIZE;
-        sequence.promised = promised;
+        sequence.reserved = reserved;
         sequence.running = true;
         self.step.admitted.push((id, found.shared_tokens));
-        self.promised += promised - now;
+        self.promised += reserved - now;
         self.waiting.remove(&(rank, id));
         let at = self.running.partition_point(|other| *other < (rank, id));
         self.running.insert(at, (rank, id));
@@ -282,14 +216,35 @@ impl Scheduler {
             if sequence.computed < sequence.prompt_len {
                 continue;
             }
-            let (start, left) = (sequence.computed, sequence.tokens.len() - sequence.computed);
+            let (start, left) = (sequence.computed, sequence.len - sequence.computed);
             let count = left.min(DECODE_ROWS).min(1 + spare);
             if !self.grow(id, start + count) {
                 continue; // it was the youngest itself
             }
             spare -= count - 1;
-            self.step.decode.push(Chunk { id, start, count, draws: count == left });
+            let draws = count == left;
+            let room = if draws { spare.min(DECODE_ROWS - count) } else { 0 };
+            let drafted = self.take_draft(id, room);
+            spare -= drafted;
+            self.step.decode.push(Chunk { id, start, count, draws, drafted });
         }
+    }
+
+    /// Cuts a sequence's draft to `room` tokens and to the pages that nobody else needs.
+    fn take_draft(&mut self, id: SeqId, room: usize) -> usize {
+        let sequence = self.sequences[id.0 as usize].as_mut().expect("it runs");
+        let drafted = (sequence.tokens.len() - sequence.len).min(room);
+        sequence.tokens.truncate(sequence.len + drafted);
+        while sequence.pages.len() < pages_for(sequence.tokens.len()) {
+            let is_promised = sequence.outstanding() > 0;
+            let may = is_promised || self.kv.available() > self.promised;
+            if !(may && self.kv.take_into(1, &mut sequence.pages)) {
+                sequence.tokens.truncate(sequence.pages.len() * PAGE_SIZE);
+                break;
+            }
+            self.promised -= usize::from(is_promised);
+        }
+        sequence.tokens.len() - sequence.len
     }
 
     fn plan_prefill(&mut self) {
@@ -305,8 +260,8 @@ impl Scheduler {
             }
             let (start, count) = (sequence.computed, left.min(budget));
             budget -= count;
-            let draws = count == left && sequence.tokens.len() == sequence.prompt_len;
-            self.step.prefill.push(Chunk { id, start, count, draws });
+            let draws = count == left && sequence.len == sequence.prompt_len;
+            self.step.prefill.push(Chunk { id, start, count, draws, drafted: 0 });
         }
     }
 
@@ -315,15 +270,12 @@ impl Scheduler {
     fn grow(&mut self, id: SeqId, tokens: usize) -> bool {
         let needed = pages_for(tokens);
         while self.sequence(id).pages.len() < needed {
-            let sequence = self.sequence(id);
-            let is_promised = sequence.pages.len() < sequence.promised;
+            let sequence = self.sequences[id.0 as usize].as_mut().expect("it runs");
+            let is_promised = sequence.outstanding() > 0;
             // What was promised is taken; what was not must leave the promises to others whole.
             let may = is_promised || self.kv.available() > self.promised;
-            if let Some(page) = may.then(|| self.kv.take(1)).flatten() {
+            if may && self.kv.take_into(1, &mut sequence.pages) {
                 self.promised -= usize::from(is_promised);
-                let sequence = self.sequence_mut(id);
-                sequence.pages.extend(page);
-                sequence.promised = sequence.promised.max(sequence.pages.len());
                 continue;
             }
             let youngest = self.running.last().expect("somebody runs").1;
@@ -348,9 +300,9 @@ impl Scheduler {
         self.waiting.insert((rank, id));
         for &(_, id) in &self.running {
             let sequence = self.sequences[id.0 as usize].as_mut().expect("it runs");
-            let all = pages_for(sequence.last);
-            self.promised += all - sequence.promised;
-            sequence.promised = all;
+            let before = sequence.outstanding();
+            sequence.reserved = pages_for(sequence.last);
+            self.promised += sequence.outstanding() - before;
         }
     }
 
@@ -358,9 +310,10 @@ impl Scheduler {
     fn stop_running(&mut self, id: SeqId) {
         let sequence = self.sequences[id.0 as usize].as_mut().expect("it runs");
         assert!(std::mem::take(&mut sequence.running), "{id:?} does not run");
+        self.promised -= sequence.outstanding();
         let pages = std::mem::take(&mut sequence.pages);
-        self.promised -= sequence.promised - pages.len();
-        sequence.promised = 0;
+        sequence.reserved = 0;
+        sequence.tokens.truncate(sequence.len);
         let key = (sequence.rank, id);
         self.kv.release(&pages);
         self.is_blocked = false;
@@ -373,31 +326,75 @@ impl Scheduler {
     /// The chunks of this step that were computed: their tokens count, and full pages are shared.
     pub fn computed(&mut self, chunks: &[Chunk]) {
         for chunk in chunks {
-            let sequence = self.sequences[chunk.id.0 as usize].as_mut().expect("it runs");
-            let before = sequence.computed;
-            assert_eq!(before, chunk.start, "a chunk of {:?} out of turn", chunk.id);
-            sequence.computed += chunk.count;
-            let again = sequence.reached.min(sequence.computed).saturating_sub(before);
-            self.counts.recomputed += again as u64;
-            while sequence.published < sequence.computed / PAGE_SIZE {
-                let page = sequence.published;
-                let end = (page + 1) * PAGE_SIZE;
-                let tokens = &sequence.tokens[end - PAGE_SIZE..end];
-                let family =
-                    if end <= sequence.prompt_len { Family::Prompt } else { Family::Generated };
-                // Who may find it is for the cache to decide.
-                self.kv.insert(&mut sequence.cursor, tokens, sequence.pages[page], family);
-                sequence.published += 1;
-                self.is_blocked = false;
-            }
+            let sequence = self.sequence(chunk.id);
+            assert_eq!(sequence.computed, chunk.start, "a chunk of {:?} out of turn", chunk.id);
+            self.advance(chunk.id, chunk.count);
         }
     }
 
-    /// Appends a drawn token. The sequence goes on; one that should not is ended by the caller.
-    pub fn push(&mut self, id: SeqId, token: TokenId) {
+    /// Counts the next `count` tokens as computed, and shares the pages that they fill.
+    fn advance(&mut self, id: SeqId, count: usize) {
+        let sequence = self.sequences[id.0 as usize].as_mut().expect("it runs");
+        let before = sequence.computed;
+        sequence.computed += count;
+        let again = sequence.reached.min(sequence.computed).saturating_sub(before);
+        self.counts.recomputed += again as u64;
+        while sequence.published < sequence.computed / PAGE_SIZE {
+            let page = sequence.published;
+            let end = (page + 1) * PAGE_SIZE;
+            let tokens = &sequence.tokens[end - PAGE_SIZE..end];
+            let family =
+                if end <= sequence.prompt_len { Family::Prompt } else { Family::Generated };
+            // Who may find it is for the cache to decide.
+            self.kv.insert(&mut sequence.cursor, tokens, sequence.pages[page], family);
+            sequence.published += 1;
+            self.is_blocked = false;
+        }
+    }
+
+    /// Sequences whose next step draws after one row: those to whom a draft is of use, with the
+    /// most tokens that are.
+    pub fn draftable(&self) -> impl Iterator<Item = (SeqId, usize)> {
+        self.running.iter().filter_map(|&(_, id)| {
+            let sequence = self.sequence(id);
+            let room = (sequence.last - sequence.len - 1).min(DECODE_ROWS - 1);
+            let draws =
+                sequence.computed >= sequence.prompt_len && sequence.computed + 1 == sequence.len;
+            (draws && room > 0).then_some((id, room))
+        })
+    }
+
+    /// What may come next in a running sequence. The next step computes it as far as there is room.
+    pub fn propose(&mut self, id: SeqId, draft: &[TokenId]) {
         let sequence = self.sequence_mut(id);
-        assert!(sequence.tokens.len() < sequence.last, "{id:?} is at its end");
-        sequence.tokens.push(token);
+        assert!(sequence.running && sequence.tokens.len() == sequence.len, "{id:?} has a draft");
+        assert!(sequence.len + draft.len() < sequence.last, "a draft past the end of {id:?}");
+        sequence.tokens.extend_from_slice(draft);
+    }
+
+    /// Appends tokens that were drawn after the rows of one chunk: those that its draft had, then
+    /// one more. The sequence goes on; one that should not is ended by the caller. The draft is
+    /// forgotten, and pages that it took beyond the sequence go back.
+    pub fn accept(&mut self, id: SeqId, drawn: &[TokenId]) {
+        let sequence = self.sequence_mut(id);
+        let draft = &sequence.tokens[sequence.len..];
+        let known = drawn.len() - 1;
+        assert!(known <= draft.len(), "{known} of a draft of {}", draft.len());
+        assert_eq!(draft[..known], drawn[..known], "drawn and drafted tokens of {id:?}");
+        assert!(sequence.len + drawn.len() <= sequence.last, "{id:?} is at its end");
+        sequence.tokens.truncate(sequence.len);
+        sequence.tokens.extend_from_slice(drawn);
+        sequence.len += drawn.len();
+        self.advance(id, known);
+        let sequence = self.sequences[id.0 as usize].as_mut().expect("it runs");
+        let needed = pages_for(sequence.len);
+        if sequence.pages.len() > needed {
+            let before = sequence.outstanding();
+            self.kv.release(&sequence.pages[needed..]);
+            sequence.pages.truncate(needed);
+            self.promised += sequence.outstanding() - before;
+            self.is_blocked = false;
+        }
     }
 
     /// Ends a sequence in any state and gives its tokens.
@@ -410,18 +407,25 @@ impl Scheduler {
             self.is_blocked = false;
         }
         self.free.push(id);
-        self.sequences[id.0 as usize].take().expect("it was there").tokens
+        let mut sequence = self.sequences[id.0 as usize].take().expect("it was there");
+        sequence.tokens.truncate(sequence.len);
+        sequence.tokens
     }
 
     /// Prompt and output so far.
     pub fn tokens(&self, id: SeqId) -> &[TokenId] {
+        let sequence = self.sequence(id);
+        &sequence.tokens[..sequence.len]
+    }
+
+    /// Prompt and output so far, and the draft behind them.
+    pub fn tokens_and_draft(&self, id: SeqId) -> &[TokenId] {
         &self.sequence(id).tokens
     }
 
-    /// Whether prompt and output have as many tokens as they may.
-    pub fn is_full(&self, id: SeqId) -> bool {
-        let sequence = self.sequence(id);
-        sequence.tokens.len() >= sequence.last
+    /// The most tokens that prompt and output may have.
+    pub fn last(&self, id: SeqId) -> usize {
+        self.sequence(id).last
     }
 
     /// The block table.
@@ -469,9 +473,9 @@ impl Scheduler {
     pub fn check_counts(&self) {
         let each = |&(_, id): &(_, SeqId)| {
             let sequence = self.sequence(id);
-            assert!(sequence.running && sequence.promised >= sequence.pages.len(), "{sequence:?}");
+            assert!(sequence.running && sequence.len <= sequence.tokens.len(), "{sequence:?}");
             assert!(pages_for(sequence.computed) <= sequence.pages.len(), "{sequence:?}");
-            sequence.promised - sequence.pages.len()
+            sequence.outstanding()
         };
         assert_eq!(self.running.iter().map(each).sum::<usize>(), self.promised, "promises");
         assert!(self.running.is_sorted() && self.running.len() <= self.caps.running);
