@@ -9,7 +9,7 @@ mod dummy;
 
 use bandwidth::Memory;
 use criterion::{Criterion, Throughput};
-use dummy::{CONTEXT, HIDDEN, KV_WIDTH, LAYERS, VOCAB};
+use dummy::{CONTEXT, HIDDEN, INNER, KV_WIDTH, LAYERS, VOCAB};
 use ridgepoint::backend::cpu::{CpuBackend, KvCache};
 use ridgepoint::backend::{Backend, Batch, PageId, Phase};
 use ridgepoint::error::{Error, Result};

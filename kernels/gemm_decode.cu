@@ -29,12 +29,13 @@
 // The number of stages changes no bit. In flight on an SM are with deep rings, at 8 columns, the
 // weights of two blocks of four warps: 2 stages of 8 KiB each (128 KiB), or of int4 3 units of
 // groups of 128 (99 KiB) or 7 of groups of 64 (119 KiB), or of int8 3 units (96 KiB). At 16 and 32
-// columns one block fits, with half of that, or two at 16 with int8. Shallow rings fit into the 99 KiB that a block has on compute capability 8.6, 8.9
-// and 12.x: a block has 32 KiB in flight, of int4 16, where the memory of such a device needs about
-// 5 KiB an SM (1 TB/s, 0.6 us, 128 SMs). At 8 columns the main loop takes for 32 weights, in PTX
-// instructions of a warp, 1.53 with bf16, INT8 with int8, 1.65 with groups of 128 and 2.07 with
-// groups of 64, and with zero points 0.1 and 0.2 more. Four are what a Hopper can issue in the time that the bytes of
-// int4 weights take.
+// columns one block fits, with half of that, or two at 16 with int8. Shallow rings fit into the 99
+// KiB that a block has on compute capability 8.6, 8.9 and 12.x: a block has 32 KiB in flight, of
+// int4 16, where the memory of such a device needs about 5 KiB an SM (1 TB/s, 0.6 us, 128 SMs). At
+// 8 columns the main loop takes for 32 weights, in PTX instructions of a warp, 1.53 with bf16, 2.5
+// with int8, 1.65 with groups of 128 and 2.07 with groups of 64, and with zero points 0.1 and 0.2
+// more. A Hopper can issue four in the time that the bytes of 32 int4 weights take, and eight in
+// that of int8.
 //
 // Grid: x = tiles of rows, which share a tile of W in L2, y = tiles of features, z = splits.
 //
@@ -156,14 +157,17 @@ __device__ __forceinline__ void gemm_decode(const GemmParams &p) {
                            steps * (index + 1) / slices};
     Slice slice(p);
     ring.begin_weights(slice);
-    if constexpr (Slice::ROW_SCALES) {
-        const float4 *scales = Slice::row_scales(p);
-        if (threadIdx.x < GEMM_DECODE_FEATURES / 4) row_scales[threadIdx.x] = scales[threadIdx.x];
-    }
 
     ptx::griddepcontrol_wait();
     const typename Slice::Tokens tokens(p.x, p.rows, p.k, row, threadIdx.x % WARP);
+    // Loaded while the tokens are on their way.
+    const bool brings_scales = Slice::ROW_SCALES && threadIdx.x < GEMM_DECODE_FEATURES / 4;
+    float4 scales = {};
+    if constexpr (Slice::ROW_SCALES) {
+        if (brings_scales) scales = Slice::row_scales(p)[threadIdx.x];
+    }
     ring.begin_tokens(tokens);
+    if (brings_scales) row_scales[threadIdx.x] = scales;
     constexpr uint32_t ROWS = COLUMNS / GEMM_DECODE_WARPS;
     const auto norm = [&] { input_rms<ROWS>(p, row + warp * ROWS, inverse_rms + warp * ROWS); };
     if (p.splits == 1) norm();

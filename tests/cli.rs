@@ -320,6 +320,36 @@ fn kernels_are_listed() {
     }
 }
 
+#[test]
+fn a_draft_changes_no_token_and_a_bad_one_is_refused() {
+    let base = ["generate", "--prompt", "The fox", "--max-tokens", "80", "--json", "--ignore-eos"];
+    let tokens = |more: &[&str]| {
+        let output =
+            ridgepoint(&[&base[..], &["--temperature", "0.7", "--seed", "4"], more].concat());
+        assert!(output.status.success(), "{}", stderr(&output));
+        json_lines(&stdout(&output))[0]["tokens"].clone()
+    };
+    let draft = root().join("models/draft");
+    let draft = draft.to_str().unwrap();
+    let plain = tokens(&[]);
+    for more in
+        [&["--draft", draft][..], &["--draft", draft, "--depth", "5"], &["--draft", "ngram"]]
+    {
+        assert_eq!(tokens(more), plain, "{more:?}");
+    }
+    let other = fixture("llama2_mha");
+    let cases: [(&[&str], &str); 5] = [
+        (&["--draft", other.to_str().unwrap()], "vocab_size: found 211, expected 1024"),
+        (&["--draft", "/nowhere"], "/nowhere"),
+        (&["--draft", draft, "--depth", "8"], "--depth is 8, expected 0 to 7"),
+        (&["--depth", "2"], "--depth needs --draft"),
+        (&["--draft", "ngram:max=17"], "max is 17, expected 1 to 16"),
+    ];
+    for (more, said) in cases {
+        fails(&[&base[..], more].concat(), 2, &[said]);
+    }
+}
+
 #[cfg(feature = "cuda")]
 mod devices {
     use super::*;

@@ -2,9 +2,13 @@
 
 use crate::cli::bench::args::BenchArgs;
 use crate::cli::quantize::args::QuantizeArgs;
+use crate::engine::speculate::LENGTH_MAX;
 use crate::quantize::Scheme;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
+
+/// Tokens of the longest run that `--draft ngram` looks for.
+const NGRAM_DEFAULT: usize = 4;
 
 /// `ridgepoint`.
 #[derive(Debug, Parser)]
@@ -118,7 +122,7 @@ pub struct GenerateArgs {
 }
 
 /// How an engine serves; nothing here changes any output.
-#[derive(Debug, Clone, Copy, Args)]
+#[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Serving")]
 pub struct EngineArgs {
     /// Requests that run at a time
@@ -137,6 +141,47 @@ pub struct EngineArgs {
     /// Share no pages among requests
     #[arg(long)]
     pub no_prefix_cache: bool,
+    /// Draft tokens and check several in one pass: a directory with a smaller model of the same
+    /// tokenizer, or ngram[:max=N,depth=N] to look for repetitions in the request itself
+    #[arg(long, value_name = "DIR|ngram", value_parser = parse_draft)]
+    pub draft: Option<DraftArg>,
+    /// Tokens of every draft [default: as many as pay]
+    #[arg(long, value_name = "N")]
+    pub depth: Option<usize>,
+}
+
+/// What drafts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DraftArg {
+    /// Prompt lookup.
+    Ngrams {
+        /// The longest run of tokens that is looked for.
+        max: usize,
+        /// Tokens of every draft.
+        depth: Option<usize>,
+    },
+    /// A model.
+    Model(PathBuf),
+}
+
+fn parse_draft(text: &str) -> Result<DraftArg, String> {
+    let rest = match text.strip_prefix("ngram") {
+        Some("") => return Ok(DraftArg::Ngrams { max: NGRAM_DEFAULT, depth: None }),
+        Some(rest) if rest.starts_with(':') => &rest[1..],
+        _ => return Ok(DraftArg::Model(text.into())),
+    };
+    let (mut max, mut depth) = (NGRAM_DEFAULT, None);
+    for part in rest.split(',') {
+        let (name, value) = part.split_once('=').ok_or("expected ngram:max=N,depth=N")?;
+        let value: usize = value.parse().map_err(|e| format!("{name}={value}: {e}"))?;
+        match name {
+            "max" if (1..=LENGTH_MAX).contains(&value) => max = value,
+            "max" => return Err(format!("max is {value}, expected 1 to {LENGTH_MAX}")),
+            "depth" => depth = Some(value),
+            _ => return Err(format!("{name} is not known; expected max or depth")),
+        }
+    }
+    Ok(DraftArg::Ngrams { max, depth })
 }
 
 /// Exactly one source of prompts.

@@ -8,6 +8,7 @@ use crate::backend::cuda::{
 };
 use crate::backend::{Backend, pages_for};
 use crate::cli::args::DeviceArg;
+use crate::cli::draft::Draft;
 use crate::engine::{Engine, EngineOptions, Generator, Scorer, Server};
 #[cfg(not(feature = "cuda"))]
 use crate::error::Error;
@@ -119,20 +120,42 @@ impl Device {
         weights: &Weights<'_>,
         tokenizer: Option<Tokenizer>,
         options: &EngineOptions,
+        draft: Option<Draft>,
     ) -> Result<()> {
-        let (limits, pages) = (options.limits(), options.pages);
         match self {
             Device::Cpu { .. } => {
-                let decoder = load(CpuBackend::new(), weights, limits, pages)?;
-                server.serve(Engine::new(decoder, tokenizer, options)?)
+                let backends = (CpuBackend::new(), CpuBackend::new());
+                serve(server, backends, weights, tokenizer, options, draft)
             }
             #[cfg(feature = "cuda")]
             Device::Cuda(backend) => {
-                let decoder = load(*backend, weights, limits, pages)?;
-                server.serve(Engine::new(decoder, tokenizer, options)?)
+                let second = backend.another()?;
+                serve(server, (*backend, second), weights, tokenizer, options, draft)
             }
         }
     }
+}
+
+/// Serves on the first of two backends of a device, and drafts on the second.
+fn serve<B: Backend + 'static>(
+    server: Server,
+    (backend, second): (B, B),
+    weights: &Weights<'_>,
+    tokenizer: Option<Tokenizer>,
+    options: &EngineOptions,
+    draft: Option<Draft>,
+) -> Result<()> {
+    let (limits, pages) = (options.limits(), options.pages);
+    if let Some(draft) = &draft {
+        let needs = Budget::of(&backend, weights.config, weights.formats, limits, pages)?;
+        draft.check(&backend, &needs, options)?;
+    }
+    let decoder = load(backend, weights, limits, pages)?;
+    let mut engine = Engine::new(decoder, tokenizer, options)?;
+    if let Some(draft) = draft {
+        draft.attach(&mut engine, second, options)?;
+    }
+    server.serve(engine)
 }
 
 fn load<B: Backend>(

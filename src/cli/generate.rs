@@ -100,7 +100,7 @@ fn run_jobs(
     let context = context(args, session, &jobs);
     let options = args.engine.options(context, jobs.len(), session)?;
     let ahead = options.waiting.min(4 * options.running);
-    let Started { engine, load, .. } = session.engine(options)?;
+    let Started { engine, load, .. } = session.engine(options, &args.engine)?;
     let single = args.source.prompts.is_none();
     let mut done = Done::Well;
     let mut jobs = jobs.into_iter();

@@ -4,6 +4,7 @@ pub mod args;
 pub mod bench;
 mod chat;
 mod device;
+mod draft;
 mod eval;
 mod generate;
 pub mod kernels;

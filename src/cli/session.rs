@@ -2,6 +2,7 @@
 
 use crate::cli::args::{DeviceArg, EngineArgs, ModelArgs};
 use crate::cli::device::{Device, Weights};
+use crate::cli::draft::Draft;
 use crate::engine::{EngineOptions, EngineThread, Scorer};
 use crate::error::{Error, Result};
 use crate::load::{Checkpoint, Source};
@@ -119,7 +120,8 @@ impl Session {
     }
 
     /// Loads the weights and starts an engine.
-    pub fn engine(&self, options: EngineOptions) -> Result<Started> {
+    pub fn engine(&self, mut options: EngineOptions, args: &EngineArgs) -> Result<Started> {
+        let draft = Draft::open(args, &self.dir, &self.config, &mut options)?;
         let checkpoint = self.checkpoint()?;
         let (dir, config, device) = (self.dir.clone(), self.config.clone(), self.device);
         let scheme = self.quantize;
@@ -132,7 +134,7 @@ impl Session {
             // It is listened to until the engine stands, so the receiver is there.
             let _ = tell.send((device.name(), device.dtype_of(stored)));
             with_weights(&config, &checkpoint, scheme, |weights| {
-                device.serve(server, weights, tokenizer, &options)
+                device.serve(server, weights, tokenizer, &options, draft)
             })
         })?;
         let (device, weights) = told.recv().expect("told before the engine stood");

@@ -19,6 +19,11 @@ pub struct Limits {
     pub context: usize,
 }
 
+impl Limits {
+    /// The least there can be.
+    pub const ONE: Limits = Limits { rows: 1, logit_rows: 1, sequences: 1, context: 1 };
+}
+
 /// A model on a device.
 pub struct Decoder<B: Backend> {
     backend: B,

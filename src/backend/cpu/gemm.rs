@@ -1,10 +1,11 @@
 //! The matrix product: cut into tiles of the output, each done by one thread.
 //!
 //! Columns of weights that a quantiser has put into an order of its own stay in it: x is gathered
-//! into that order once, before the product. A tile is computed in one of two ways, which give the same bits (the order is fixed in the
-//! [module](super)). *Streamed*: few rows of x; each weight is read from memory once and used for
-//! all rows while it is in the cache. *Blocked*: many rows; a strip of weights is converted to f32
-//! for a block of k and stays in the first-level cache while all rows of x pass by.
+//! into that order once, before the product. A tile is computed in one of two ways, which give the
+//! same bits (the order is fixed in the [module](super)). *Streamed*: few rows of x; each weight is
+//! read from memory once and used for all rows while it is in the cache. *Blocked*: many rows; a
+//! strip of weights is converted to f32 for a block of k and stays in the first-level cache while
+//! all rows of x pass by.
 
 use super::CpuBackend;
 use super::math;

@@ -323,8 +323,8 @@ fn lanes_of_chunks<S: Simd, const M: usize, const N: usize, const HALVES: usize>
             }
             for b in 0..CHUNK_BLOCKS / HALVES {
                 let mut x: [&[f32; LANES]; M] = [&[0.0; LANES]; M];
-                for i in 0..M {
-                    x[i] = &tokens[i][chunk][half * (CHUNK_BLOCKS / HALVES) + b];
+                for (x, tokens) in x.iter_mut().zip(tokens) {
+                    *x = &tokens[chunk][half * (CHUNK_BLOCKS / HALVES) + b];
                 }
                 add_weights(s, x, &mut words, &tables, &mut acc);
             }

@@ -78,6 +78,14 @@ impl CudaBackend {
         })
     }
 
+    /// Another backend on the same device, for a second model.
+    ///
+    /// # Errors
+    /// As [`CudaBackend::new`].
+    pub fn another(&self) -> Result<CudaBackend> {
+        CudaBackend::new(self.driver().clone())
+    }
+
     fn driver(&self) -> &Arc<dyn Driver> {
         self.kernels.driver()
     }

@@ -33,7 +33,7 @@ pub fn run(args: &LatencyArgs, out: &mut Output) -> Result<Done> {
     let longest = check(args, &bench)?;
     let most = args.batch.iter().copied().max().unwrap_or(1);
     // All requests of a batch run at a time, whatever is usual.
-    let engine = EngineArgs { running: most, ..args.common.engine };
+    let engine = EngineArgs { running: most, ..args.common.engine.clone() };
     let mut options = engine.options(longest, most, &bench.session)?;
     // Prompts are to be computed.
     options.prefix_cache = false;

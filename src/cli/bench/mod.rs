@@ -122,7 +122,8 @@ impl<'a> Bench<'a> {
             check_writable(path)?;
         }
         let interrupt = Interrupt::watch()?;
-        let Started { engine, device, weights, load } = self.session.engine(options.clone())?;
+        let Started { engine, device, weights, load } =
+            self.session.engine(options.clone(), &self.args.engine)?;
         self.gpu = self.gpu.or_else(|| Gpu::of_device(&device));
         eprintln!("loaded in {:.3} s", load.as_secs_f64());
         let weights = weights.to_string().to_lowercase();

@@ -14,7 +14,7 @@ mod ngram;
 
 pub use depth::Depths;
 pub use model::DraftModel;
-pub use ngram::Ngrams;
+pub use ngram::{LENGTH_MAX, Ngrams};
 
 use crate::engine::events::RequestId;
 use crate::error::Result;
