@@ -196,10 +196,13 @@ fn a_draft_that_is_always_wrong_costs_less_than_two_percent() {
 
 #[test]
 fn the_depth_comes_near_the_best_fixed_one() {
-    let all: [(fn(usize) -> f64, fn(usize) -> f64); 4] =
-        [(flat, |_| 0.9), (flat, |_| 0.5), (steep, |_| 0.9), (flat, |i| [0.0, 0.95][i % 2])];
-    for (pass, chance) in all {
-        let modelled = Modelled { pass, round: |_| 0.08, chance };
+    let round = |_| 0.08;
+    for modelled in [
+        Modelled { pass: flat, round, chance: |_| 0.9 },
+        Modelled { pass: flat, round, chance: |_| 0.5 },
+        Modelled { pass: steep, round, chance: |_| 0.9 },
+        Modelled { pass: flat, round, chance: |i| [0.0, 0.95][i % 2] },
+    ] {
         let fixed = |depth| modelled.rate(Depths::new(Some(depth)), 4, 3000);
         let best = (0..=DEPTH_MAX).map(fixed).fold(0.0, f64::max);
         let chosen = modelled.rate(Depths::new(None), 4, 3000);
