@@ -4,6 +4,7 @@
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use half::bf16;
 use ridgepoint::model::budget::Int4Group;
+use ridgepoint::quantize::gptq::Gptq;
 use ridgepoint::quantize::matrix::{Fit, int4};
 use ridgepoint::quantize::{Grid, Method};
 use ridgepoint::tensor::{Dtype, HostTensor};
@@ -48,5 +49,21 @@ fn quantize(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, quantize);
+/// What gptq does once for each input of a layer, besides the sums; `k^3 / 3` multiply-adds.
+fn factor(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("gptq");
+    group.sample_size(10).warm_up_time(Duration::from_millis(300));
+    group.measurement_time(Duration::from_secs(2));
+    for k in [1024usize, 2048] {
+        let mut hessian = vec![0.0; k * k];
+        (0..k * k).for_each(|at| hessian[at] = 1.0 / (1.0 + (at / k).abs_diff(at % k) as f64));
+        group.throughput(Throughput::Elements((k * k * k / 3) as u64));
+        group.bench_function(format!("factor of {k} columns"), |b| {
+            b.iter(|| Gptq::new(hessian.clone(), k, false).unwrap());
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, quantize, factor);
 criterion_main!(benches);

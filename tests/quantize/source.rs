@@ -85,6 +85,30 @@ fn a_quantised_model_still_reads() {
     }
 }
 
+/// From the command line to the device's own kernels for 4 and 8 bits.
+#[test]
+fn a_command_runs_what_it_quantises() {
+    let held = root().join("models/heldout.txt");
+    let temp = tempfile::tempdir().unwrap();
+    let path = temp.path().join("text.txt");
+    std::fs::write(&path, &std::fs::read_to_string(held).unwrap()[..4000]).unwrap();
+    let perplexity = |extra: &[&str]| {
+        let text = path.to_str().unwrap();
+        let args = ["eval", "--device", "cpu", "--text", text, "--window", "256", "--json"];
+        let output = ridgepoint(&[&args[..], extra].concat());
+        assert!(output.status.success(), "{}", stderr(&output));
+        let lines = crate::common::stdout(&output);
+        let first: serde_json::Value = serde_json::from_str(lines.lines().next().unwrap()).unwrap();
+        first["perplexity"].as_f64().unwrap()
+    };
+    let stored = perplexity(&[]);
+    let quantised = perplexity(&["--quantize", "int4:group=64,zero-point,method=search,head=8"]);
+    assert!(
+        quantised != stored && (quantised / stored - 1.0).abs() < 0.05,
+        "{stored}, {quantised}"
+    );
+}
+
 #[test]
 fn quantising_twice_is_refused() {
     let (_, config, checkpoint) = target();
