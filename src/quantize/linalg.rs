@@ -1,6 +1,6 @@
 //! Factors of symmetric matrices in f64, blocked and on all threads.
 //!
-//! Both functions cost `n^3 / 6` multiply-adds, nearly all of them in [`subtract`], whose loop the
+//! Both functions cost `n^3 / 6` multiply-adds, nearly all of them in `subtract`, whose loop the
 //! compiler vectorises. Matrices are row-major, `[n, n]`.
 
 use rayon::prelude::*;
