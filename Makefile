@@ -39,7 +39,7 @@ bundle: toolkit ## tests, benchmarks and demo as one folder to carry to a machin
 toolkit: ## nvcc, libclang and cuobjdump into .toolkit/, where the machine has none
 	@tools/toolkit.sh
 
-params: toolkit ## write src/backend/cuda/params.rs anew from kernels/params*.h
+params: toolkit ## write src/backend/cuda/params anew from kernels/params*.h
 	RIDGEPOINT_BLESS=1 $(CARGO) test --release --test suite params::
 
 model: .toolkit/model/complete ## train the shipped models again

@@ -63,12 +63,18 @@ fn assembly_stands_in_ptx_cuh_alone() {
     }
 }
 
+/// What bindgen made of all headers.
+fn generated_params() -> String {
+    let files = fs::read_dir(root().join("src/backend/cuda/params")).unwrap();
+    files.map(|file| fs::read_to_string(file.unwrap().path()).unwrap()).collect()
+}
+
 /// Size and alignment of a struct by the assertions that bindgen wrote and the compiler has
 /// checked.
 fn layout(generated: &str, name: &str) -> (usize, usize) {
     let figure = |of: &str| {
         let rest = generated.split(&format!("{of}::<{name}>() - ")).nth(1);
-        let rest = rest.unwrap_or_else(|| panic!("params.rs asserts no {of} of {name}"));
+        let rest = rest.unwrap_or_else(|| panic!("no {of} of {name} is asserted"));
         rest.split("usize").next().unwrap().parse().unwrap()
     };
     (figure("size_of"), figure("align_of"))
@@ -76,7 +82,7 @@ fn layout(generated: &str, name: &str) -> (usize, usize) {
 
 #[test]
 fn each_kernel_names_a_struct_of_the_shared_header() {
-    let generated = fs::read_to_string(root().join("src/backend/cuda/params.rs")).unwrap();
+    let generated = generated_params();
     for instance in instances() {
         let (bytes, _) = layout(&generated, &instance.params);
         // A launch before CUDA 12.1's drivers carries 4 KiB of arguments at most.
@@ -156,8 +162,7 @@ mod compiled {
     #[test]
     fn each_kernel_takes_its_params_struct_by_value() {
         let instances = instances();
-        let generated = root().join("src/backend/cuda/params.rs");
-        let generated = fs::read_to_string(generated).unwrap();
+        let generated = generated_params();
         for (module, entry) in entries() {
             let instance = instances.iter().find(|i| i.symbol == entry.symbol).unwrap();
             let (bytes, align) = layout(&generated, &instance.params);

@@ -1,9 +1,10 @@
-//! src/backend/cuda/params.rs is what bindgen makes of kernels/params.h and the headers that it
-//! includes. `make params` writes it by running this test with RIDGEPOINT_BLESS=1; do so after an
-//! edit of a header and before that of the Rust which uses it, since the test links the library.
+//! The files of src/backend/cuda/params are what bindgen makes of the headers that
+//! kernels/params.h includes, one of each. `make params` writes them by running this test with
+//! RIDGEPOINT_BLESS=1; do so after an edit of a header and before that of the Rust which uses it,
+//! since the test links the library.
 //!
 //! Sizes and offsets of every struct are asserted twice: bindgen writes the figures of the C
-//! compiler into params.rs, where they are checked on each build, and `tests/kernels.rs` holds the
+//! compiler into its files, where they are checked on each build, and `tests/kernels.rs` holds the
 //! sizes against the parameters in the PTX.
 
 use super::build_script::facts;
@@ -14,7 +15,7 @@ use std::process::Command;
 use std::{env, fs};
 
 const HEADER: &str = "kernels/params.h";
-const GENERATED: &str = "src/backend/cuda/params.rs";
+const GENERATED: &str = "src/backend/cuda/params";
 const LIBCLANG_PATH: &str = "LIBCLANG_PATH";
 
 #[test]
@@ -24,10 +25,11 @@ fn params_are_what_bindgen_makes_of_the_header() {
         None if bless => {
             panic!("{GENERATED} cannot be written without libclang and rustfmt: `make toolkit`")
         }
-        None => assert!(
-            fs::read_to_string(root().join(GENERATED)).unwrap().starts_with(&head()),
-            "{GENERATED} was made from other headers: run `make params`"
-        ),
+        None => files().iter().for_each(|(name, _)| {
+            let text = fs::read_to_string(root().join(GENERATED).join(name)).unwrap();
+            let what = "was made from other headers: run `make params`";
+            assert!(text.starts_with(&head()), "{GENERATED}/{name} {what}");
+        }),
         // bindgen finds libclang by this variable alone where it is in no system folder, and a
         // process with many tests must not change its own environment.
         Some(folder) if env::var_os(LIBCLANG_PATH) != Some(folder.clone().into()) => {
@@ -49,15 +51,42 @@ fn run_this_test_with(libclang: &Path) {
 }
 
 fn regenerate_and_compare(bless: bool) {
-    let generated = generate();
-    if bless {
-        fs::write(root().join(GENERATED), &generated).unwrap();
+    let folder = root().join(GENERATED);
+    let mut expected = Vec::new();
+    for (name, header) in files() {
+        let generated = header.map_or_else(parent, |header| generate(&header));
+        if bless {
+            fs::write(folder.join(&name), &generated).unwrap();
+        }
+        let text = fs::read_to_string(folder.join(&name)).unwrap();
+        let what = "is not what bindgen makes of the headers: run `make params`";
+        assert!(text == generated, "{GENERATED}/{name} {what}");
+        expected.push(name);
     }
-    let text = fs::read_to_string(root().join(GENERATED)).unwrap();
-    assert!(
-        text == generated,
-        "{GENERATED} is not what bindgen makes of {HEADER}: run `make params`"
-    );
+    let found = fs::read_dir(&folder).unwrap().map(|f| f.unwrap().file_name());
+    let mut found: Vec<String> = found.map(|name| name.into_string().unwrap()).collect();
+    found.sort();
+    expected.sort();
+    assert_eq!(found, expected, "files of {GENERATED}");
+}
+
+/// The generated files, each with the header that it is made from. The first names the others.
+fn files() -> Vec<(String, Option<String>)> {
+    let own = |(header, _): (String, String)| {
+        let name = header.strip_prefix("params_")?.strip_suffix(".h")?;
+        Some((format!("{name}.rs"), Some(header.clone())))
+    };
+    let all = headers().into_iter().filter_map(own);
+    std::iter::once(("mod.rs".to_owned(), None)).chain(all).collect()
+}
+
+/// The file that names the others.
+fn parent() -> String {
+    let names: Vec<String> =
+        files()[1..].iter().map(|(file, _)| file.trim_end_matches(".rs").to_owned()).collect();
+    let mods: String = names.iter().map(|name| format!("mod {name};\n")).collect();
+    let uses: String = names.iter().map(|name| format!("pub use {name}::*;\n")).collect();
+    format!("{}\n{mods}\n{uses}", head())
 }
 
 /// Without it bindgen gives its text on one line.
@@ -93,11 +122,11 @@ fn the_headers_are_c_of_stdint_alone_and_all_are_included() {
     }
 }
 
-fn generate() -> String {
+fn generate(header: &str) -> String {
     let text = bindgen::Builder::default()
         .header(root().join(HEADER).to_str().unwrap())
         .clang_arg("-std=c11")
-        .allowlist_file(".*/kernels/params(_[a-z]+)?\\.h")
+        .allowlist_file(format!(".*/kernels/{}", header.replace('.', "\\.")))
         .disable_header_comment()
         .parse_callbacks(Box::new(PlainData))
         .raw_line(head().trim_end())

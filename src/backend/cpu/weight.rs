@@ -53,6 +53,8 @@ pub(super) struct Int8Row<'a> {
 trait Blocks<'a>: Copy {
     /// The bytes of sixteen elements.
     type Block: Copy + 'a;
+    /// Row `i` of a run.
+    fn row(run: &Run<'a>, i: usize) -> Self;
     /// Whole blocks, and what is left continued with zeros.
     fn split(self) -> (&'a [Self::Block], Option<Self::Block>);
     /// What all elements are multiplied by, where that is not 1.
@@ -76,6 +78,10 @@ where
     type Block = E::Block;
 
     #[inline(always)]
+    fn row(run: &Run<'a>, i: usize) -> Self {
+        PlainRow(run.plain_row(i), PhantomData)
+    }
+    #[inline(always)]
     fn split(self) -> (&'a [E::Block], Option<E::Block>) {
         let (whole, rest) = E::split(self.0);
         (whole, (!rest.is_empty()).then(|| E::pad(rest)))
@@ -94,6 +100,11 @@ impl<'a> Blocks<'a> for Int8Row<'a> {
     type Block = [i8; LANES];
 
     #[inline(always)]
+    fn row(run: &Run<'a>, i: usize) -> Self {
+        let (values, scale) = run.int8_row(i);
+        Int8Row { values, scale }
+    }
+    #[inline(always)]
     fn split(self) -> (&'a [[i8; LANES]], Option<[i8; LANES]>) {
         let (whole, rest) = self.values.as_chunks();
         let mut last = [0; LANES];
@@ -110,40 +121,10 @@ impl<'a> Blocks<'a> for Int8Row<'a> {
     }
 }
 
-impl<'a, E: Element> WeightRow<'a> for PlainRow<'a, E>
-where
-    E::Block: 'a,
-{
+impl<'a, R: Blocks<'a>> WeightRow<'a> for R {
     #[inline(always)]
     fn of(run: &Run<'a>, i: usize) -> Self {
-        PlainRow(run.plain_row(i), PhantomData)
-    }
-    #[inline(always)]
-    fn lanes<S: Simd, const M: usize, const N: usize>(
-        s: S,
-        x: &[&[[f32; LANES]]; M],
-        rows: &[Self; N],
-        ahead: usize,
-    ) -> [[S::V; N]; M] {
-        lanes_of_blocks(s, x, rows, ahead)
-    }
-    #[inline(always)]
-    fn convert<S: Simd, const N: usize>(
-        self,
-        s: S,
-        k: Range<usize>,
-        to: &mut [[[f32; LANES]; N]],
-        i: usize,
-    ) {
-        convert_blocks(s, self, k, to, i);
-    }
-}
-
-impl<'a> WeightRow<'a> for Int8Row<'a> {
-    #[inline(always)]
-    fn of(run: &Run<'a>, i: usize) -> Self {
-        let (values, scale) = run.int8_row(i);
-        Int8Row { values, scale }
+        R::row(run, i)
     }
     #[inline(always)]
     fn lanes<S: Simd, const M: usize, const N: usize>(

@@ -1,0 +1,16 @@
+//! Launch arguments and constants that host and kernels share. Made by `make params` from
+//! kernels/params.h and what it includes, where to change them.
+//!
+//! Headers: 625d670443228e6d86f9cba8849b231a
+
+mod attention;
+mod common;
+mod gemm;
+mod rows;
+mod sampling;
+
+pub use attention::*;
+pub use common::*;
+pub use gemm::*;
+pub use rows::*;
+pub use sampling::*;
