@@ -16,9 +16,10 @@ use std::time::Instant;
 
 /// Requests at a time.
 const TOGETHER: usize = 32;
-/// Tokens of a prompt and of an output.
-const PROMPT: usize = 8;
-const OUTPUT: usize = 32;
+/// Tokens of a prompt and of an output: a prompt row costs what an output row costs and counts for
+/// nothing, so outputs are long beside prompts.
+const PROMPT: usize = 4;
+const OUTPUT: usize = 128;
 
 fn main() -> Result<()> {
     let root = std::env::var("RIDGEPOINT_ROOT").unwrap_or(env!("CARGO_MANIFEST_DIR").to_string());

@@ -271,7 +271,7 @@ fn blocked_strips<'a, S: Simd, R: WeightRow<'a>, const M: usize, const N: usize>
         let k = first..(first + BLOCK_K).min(blocks);
         for j in piece.columns.clone().step_by(N) {
             for (i, w) in piece.weights::<R, N>(j).into_iter().enumerate() {
-                panel.convert(s, i, w, k.clone());
+                panel.convert(s, i, w, k.clone(), AHEAD);
             }
             let at = Place { row: tile.row, j, k: k.clone(), last: k.end == blocks };
             let mut row = 0;

@@ -75,12 +75,12 @@ impl<'a> Convert<'a> {
 fn convert<'a, S: Simd, R: WeightRow<'a>>(s: S, row: R, out: &mut [f32]) {
     let (whole, last) = out.as_chunks_mut::<LANES>();
     let blocks = whole.len();
-    row.convert(s, 0..blocks, whole.as_chunks_mut::<1>().0, 0);
+    row.convert(s, 0..blocks, whole.as_chunks_mut::<1>().0, 0, 0);
     if !last.is_empty() {
         // Conversion begins at whole chunks of weights.
         let first = blocks / 8 * 8;
         let mut lanes = [[[0.0; LANES]]; 8];
-        row.convert(s, first..blocks + 1, &mut lanes, 0);
+        row.convert(s, first..blocks + 1, &mut lanes, 0, 0);
         last.copy_from_slice(&lanes[blocks - first][0][..last.len()]);
     }
 }

@@ -16,7 +16,7 @@ impl<const N: usize> Panel<N> {
         Panel { blocks: vec![[[0.0; LANES]; N]; blocks] }
     }
 
-    /// Sets row `i` to the blocks `k` of a row of weights.
+    /// Sets row `i` to the blocks `k` of a row of weights, and asks for what lies `ahead` bytes on.
     #[inline(always)]
     pub(super) fn convert<'a, S: Simd, R: WeightRow<'a>>(
         &mut self,
@@ -24,8 +24,9 @@ impl<const N: usize> Panel<N> {
         i: usize,
         row: R,
         k: Range<usize>,
+        ahead: usize,
     ) {
-        row.convert(s, k, &mut self.blocks, i);
+        row.convert(s, k, &mut self.blocks, i, ahead);
     }
 }
 

@@ -30,12 +30,14 @@ pub(super) trait WeightRow<'a>: Copy {
     ) -> [[S::V; N]; M];
 
     /// The blocks `k` as f32, each to column `i` of one of `to`. `k` starts at a multiple of 8.
+    /// What lies `ahead` bytes (wrapping) from a weight is wanted soon and asked for.
     fn convert<S: Simd, const N: usize>(
         self,
         s: S,
         k: Range<usize>,
         to: &mut [[[f32; LANES]; N]],
         i: usize,
+        ahead: usize,
     );
 }
 
@@ -142,8 +144,9 @@ impl<'a, R: Blocks<'a>> WeightRow<'a> for R {
         k: Range<usize>,
         to: &mut [[[f32; LANES]; N]],
         i: usize,
+        ahead: usize,
     ) {
-        convert_blocks(s, self, k, to, i);
+        convert_blocks(s, self, k, to, i, ahead);
     }
 }
 
@@ -209,11 +212,13 @@ fn convert_blocks<'a, S: Simd, R: Blocks<'a>, const N: usize>(
     k: Range<usize>,
     to: &mut [[[f32; LANES]; N]],
     i: usize,
+    ahead: usize,
 ) {
     let (whole, rest) = row.split();
     let scale = s.splat(row.scale());
     let inside = &whole[k.start.min(whole.len())..k.end.min(whole.len())];
     for (to, from) in to.iter_mut().zip(inside) {
+        s.prefetch(std::ptr::from_ref(from).cast::<u8>().wrapping_add(ahead));
         s.store(R::load(s, from, scale), &mut to[i]);
     }
     if let (Some(rest), true) = (rest, inside.len() < k.len()) {
@@ -254,6 +259,7 @@ impl<'a> WeightRow<'a> for PackedRow<'a> {
         k: Range<usize>,
         to: &mut [[[f32; LANES]; N]],
         i: usize,
+        ahead: usize,
     ) {
         assert!(k.start.is_multiple_of(CHUNK_BLOCKS), "blocks from {} on", k.start);
         let (halves, n) = match self.span {
@@ -261,7 +267,9 @@ impl<'a> WeightRow<'a> for PackedRow<'a> {
             Span::Chunks(n) => (1, n),
         };
         for (to, chunk) in to[..k.len()].chunks_mut(CHUNK_BLOCKS).zip(k.start / CHUNK_BLOCKS..) {
-            let mut words = s.load_words(&self.chunks[chunk]);
+            let line = &self.chunks[chunk];
+            s.prefetch(std::ptr::from_ref(line).cast::<u8>().wrapping_add(ahead));
+            let mut words = s.load_words(line);
             for (half, to) in to.chunks_mut(CHUNK_BLOCKS / halves).enumerate() {
                 let table = self.table(s, halves * chunk / n + half);
                 for to in to {
