@@ -121,7 +121,7 @@ pub struct GenerateArgs {
     pub engine: EngineArgs,
 }
 
-/// How an engine serves; nothing here changes any output.
+/// How an engine serves; nothing here but `--share-generated` changes any output.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Serving")]
 pub struct EngineArgs {
@@ -141,6 +141,10 @@ pub struct EngineArgs {
     /// Share no pages among requests
     #[arg(long)]
     pub no_prefix_cache: bool,
+    /// Share pages of generated tokens too, not of prompts only: for conversations. On a GPU, whose
+    /// prompt and decode kernels round differently, outputs then depend on what was cached
+    #[arg(long, conflicts_with = "no_prefix_cache")]
+    pub share_generated: bool,
     /// Draft tokens and check several in one pass: a directory with a smaller model of the same
     /// tokenizer, or ngram[:max=N,depth=N] to look for repetitions in the request itself
     #[arg(long, value_name = "DIR|ngram", value_parser = parse_draft)]

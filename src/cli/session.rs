@@ -206,6 +206,7 @@ impl EngineArgs {
         options.prefill_tokens = self.prefill_tokens.min(context * options.running);
         options.reserve_percent = self.reserve;
         options.prefix_cache = !self.no_prefix_cache;
+        options.share_generated = self.share_generated;
         Ok(options)
     }
 }

@@ -246,3 +246,21 @@ fn an_interrupt_reports_what_had_finished() {
     let finished = report["results"][0]["finished"].as_u64().unwrap();
     assert!((1..1000).contains(&finished), "{finished}");
 }
+
+#[test]
+fn conversations_find_generated_tokens_where_they_are_shared() {
+    let args = ["bench", "load", "--rate", "1000", "--requests", "3", "--workload", "multi-turn"];
+    let sizes = ["--turns", "3", "--prompt", "40", "--output", "40", "--concurrency", "1"];
+    let hits = |more: &[&str]| {
+        let report = report(&[&args[..], &sizes, more].concat());
+        let result = &report["results"][0];
+        assert_eq!(result["finished"], 3, "{result}");
+        number(&result["prefix_hit_tokens"])
+    };
+    // The second turn's prompt, 120 tokens, is its own; the third, 200, finds its first page. With
+    // generated tokens the first turn leaves a page as well (40 + 39), and the second two (120 + 39).
+    assert_eq!(hits(&[]), 64.0);
+    assert_eq!(hits(&["--share-generated"]), 64.0 + 128.0);
+    let both = [&args[..], &sizes, &["--share-generated", "--no-prefix-cache"]].concat();
+    assert!(stderr(&ridgepoint(&both)).contains("cannot be used with"));
+}
