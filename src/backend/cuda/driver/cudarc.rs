@@ -12,6 +12,7 @@ use cudarc::driver::result::{self, DriverError};
 use cudarc::driver::sys;
 use std::collections::HashMap;
 use std::ffi::{CString, c_void};
+use std::sync::atomic::{AtomicPtr, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The driver that machine code of CUDA 13.0 needs, as cuDriverGetVersion counts.
@@ -24,7 +25,7 @@ pub struct CudaDriver {
     properties: Properties,
     target: &'static str,
     context: sys::CUcontext,
-    stream: sys::CUstream,
+    stream: AtomicPtr<sys::CUstream_st>,
     /// The device whose primary context was retained; `None` for a context of the caller's.
     owned: Option<sys::CUdevice>,
     state: Mutex<State>,
@@ -104,7 +105,7 @@ impl CudaDriver {
         unsafe { result::ctx::set_current(context) }.map_err(fault("context"))?;
         let kind = result::stream::StreamKind::NonBlocking;
         let stream = result::stream::create(kind).map_err(fault("stream"))?;
-        let state = Mutex::default();
+        let (stream, state) = (AtomicPtr::new(stream), Mutex::default());
         Ok(CudaDriver { properties, target, context, stream, owned: Some(device), state })
     }
 
@@ -123,8 +124,38 @@ impl CudaDriver {
         // SAFETY: writes one handle, that of the current context's device.
         unsafe { sys::cuCtxGetDevice(&mut device) }.result().map_err(fault("device"))?;
         let (properties, target) = describe(device)?;
-        let (stream, state) = (stream as sys::CUstream, Mutex::default());
-        Ok(CudaDriver { properties, target, context, stream, owned: None, state })
+        let (nowhere, state) = (AtomicPtr::default(), Mutex::default());
+        let driver =
+            CudaDriver { properties, target, context, stream: nowhere, owned: None, state };
+        // SAFETY: as the caller promises.
+        unsafe { driver.set_stream(stream) }?;
+        Ok(driver)
+    }
+
+    /// Sends what is asked for from here on to another stream. Between the two there is no order
+    /// but the caller's.
+    ///
+    /// # Errors
+    /// [`Error::Device`] if the stream belongs to another context.
+    ///
+    /// # Safety
+    /// `stream` is a CUstream that lives until the next call of this method or the driver's end.
+    pub unsafe fn set_stream(&self, stream: u64) -> Result<()> {
+        let _current = self.state()?;
+        let stream = stream as sys::CUstream;
+        let mut context = std::ptr::null_mut();
+        // SAFETY: writes one handle; the stream is one, as the caller promises.
+        unsafe { sys::cuStreamGetCtx(stream, &mut context) }.result().map_err(fault("stream"))?;
+        if context != self.context {
+            let message = "CUDA: the stream belongs to another context than the kernels";
+            return Err(Error::Device(message.to_string()));
+        }
+        self.stream.store(stream, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn stream(&self) -> sys::CUstream {
+        self.stream.load(Ordering::Relaxed)
     }
 
     /// The state, with the context current on this thread.
@@ -241,7 +272,7 @@ impl Driver for CudaDriver {
         let _current = self.state()?;
         // SAFETY: `at` has room for `data`, as the caller promises. From pageable memory the call
         // returns once `data` has been copied to the driver's own.
-        unsafe { result::memcpy_htod_async(at, data, self.stream) }.map_err(fault("copy in"))
+        unsafe { result::memcpy_htod_async(at, data, self.stream()) }.map_err(fault("copy in"))
     }
 
     fn read(&self, at: DevicePtr, data: &mut [u8]) -> Result<()> {
@@ -249,15 +280,15 @@ impl Driver for CudaDriver {
         // SAFETY: `at` holds that many bytes, as the caller promises, and `data` is not touched
         // before the stream has come to the end of the copy.
         unsafe {
-            result::memcpy_dtoh_async(data, at, self.stream).map_err(fault("copy out"))?;
-            result::stream::synchronize(self.stream).map_err(fault("copy out"))
+            result::memcpy_dtoh_async(data, at, self.stream()).map_err(fault("copy out"))?;
+            result::stream::synchronize(self.stream()).map_err(fault("copy out"))
         }
     }
 
     fn fill(&self, at: DevicePtr, value: u8, bytes: u64) -> Result<()> {
         let _current = self.state()?;
         // SAFETY: `at` has room for `bytes`, as the caller promises.
-        unsafe { result::memset_d8_async(at, value, bytes as usize, self.stream) }
+        unsafe { result::memset_d8_async(at, value, bytes as usize, self.stream()) }
             .map_err(fault("fill"))
     }
 
@@ -282,7 +313,7 @@ impl Driver for CudaDriver {
             blockDimY: 1,
             blockDimZ: 1,
             sharedMemBytes: launch.shared_bytes,
-            hStream: self.stream,
+            hStream: self.stream(),
             attrs: &mut overlap,
             numAttrs: u32::from(launch.programmatic),
         };
@@ -304,7 +335,7 @@ impl Driver for CudaDriver {
     fn synchronize(&self) -> Result<()> {
         let _current = self.state()?;
         // SAFETY: the stream lives as long as `self`.
-        unsafe { result::stream::synchronize(self.stream) }.map_err(fault("a kernel"))
+        unsafe { result::stream::synchronize(self.stream()) }.map_err(fault("a kernel"))
     }
 
     fn begin_capture(&self) -> Result<()> {
@@ -312,7 +343,7 @@ impl Driver for CudaDriver {
         let _current = self.state()?;
         let mode = CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
         // SAFETY: the stream lives as long as `self`.
-        unsafe { result::stream::begin_capture(self.stream, mode) }.map_err(fault("capture"))
+        unsafe { result::stream::begin_capture(self.stream(), mode) }.map_err(fault("capture"))
     }
 
     fn end_capture(&self) -> Result<GraphId> {
@@ -320,7 +351,7 @@ impl Driver for CudaDriver {
         // SAFETY: the stream is being captured. The graph is a template that the executable form
         // has no more need of.
         let runnable = unsafe {
-            let graph = result::stream::end_capture(self.stream).map_err(fault("capture"))?;
+            let graph = result::stream::end_capture(self.stream()).map_err(fault("capture"))?;
             let mut runnable = std::ptr::null_mut();
             let made = sys::cuGraphInstantiateWithFlags(&mut runnable, graph, 0).result();
             result::graph::destroy(graph).map_err(fault("graph"))?;
@@ -337,7 +368,7 @@ impl Driver for CudaDriver {
         let state = self.state()?;
         let runnable = *state.graphs.get(&graph.0).expect("a graph that was captured");
         // SAFETY: graph and stream live as long as `self`.
-        unsafe { result::graph::launch(runnable, self.stream) }.map_err(fault("graph launch"))
+        unsafe { result::graph::launch(runnable, self.stream()) }.map_err(fault("graph launch"))
     }
 
     fn drop_graph(&self, graph: GraphId) {
@@ -345,7 +376,7 @@ impl Driver for CudaDriver {
         if let Some(runnable) = state.graphs.remove(&graph.0) {
             // SAFETY: nobody has its name any more; a run that is under way is waited for first.
             unsafe {
-                let _ = result::stream::synchronize(self.stream);
+                let _ = result::stream::synchronize(self.stream());
                 let _ = result::graph::exec_destroy(runnable);
             }
         }
@@ -359,7 +390,7 @@ impl Driver for CudaDriver {
         let id = state.next_id;
         state.events.insert(id, event);
         // SAFETY: event and stream live as long as `self`.
-        unsafe { result::event::record(event, self.stream) }.map_err(fault("event"))?;
+        unsafe { result::event::record(event, self.stream()) }.map_err(fault("event"))?;
         Ok(EventId(id))
     }
 
@@ -386,7 +417,7 @@ impl Drop for CudaDriver {
         let State { modules, graphs, events, .. } = std::mem::take(&mut *state);
         // SAFETY: every handle was made by this driver and is destroyed once, after all work.
         unsafe {
-            let _ = result::stream::synchronize(self.stream);
+            let _ = result::stream::synchronize(self.stream());
             for graph in graphs.into_values() {
                 let _ = result::graph::exec_destroy(graph);
             }
@@ -397,7 +428,7 @@ impl Drop for CudaDriver {
                 let _ = result::module::unload(module);
             }
             if let Some(device) = self.owned {
-                let _ = result::stream::destroy(self.stream);
+                let _ = result::stream::destroy(self.stream());
                 let _ = result::primary_ctx::release(device);
             }
         }

@@ -1,7 +1,7 @@
 //! The gated activation as a pass of its own, for engines that link single kernels. In this engine
 //! the product of gate and up has it as its epilogue.
 
-use super::check;
+use super::check::{self, Checked};
 use crate::backend::cuda::driver::DevicePtr;
 use crate::backend::cuda::kernels::{Kernels, Shape};
 use crate::backend::cuda::params::{BF16_VECTOR, SILU_MUL_THREADS, SiluMulParams};
@@ -20,6 +20,15 @@ pub struct SiluMul {
     pub intermediate: u32,
 }
 
+impl SiluMul {
+    /// Whether [`silu_mul`] takes it.
+    pub fn check(&self) -> Checked {
+        check::vectors("gate_up", self.gate_up)?;
+        check::vectors("out", self.out)?;
+        check::multiple("intermediate", self.intermediate, BF16_VECTOR)
+    }
+}
+
 /// `out = gate / (1 + exp(-gate)) * up`.
 ///
 /// # Errors
@@ -28,9 +37,7 @@ pub struct SiluMul {
 /// # Panics
 /// If an address is null or not aligned to 16 bytes, or `intermediate` is no multiple.
 pub fn silu_mul(kernels: &Kernels, op: &SiluMul) -> Result<()> {
-    check::vectors("gate_up", op.gate_up);
-    check::vectors("out", op.out);
-    check::multiple("intermediate", op.intermediate, BF16_VECTOR);
+    check::demand(op.check());
     let SiluMul { gate_up, out, rows, intermediate } = *op;
     let params = SiluMulParams { gate_up, out, rows, intermediate };
     let slices = intermediate.div_ceil(SILU_MUL_THREADS * BF16_VECTOR);

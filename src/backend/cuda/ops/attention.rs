@@ -243,9 +243,9 @@ pub fn attention_decode(kernels: &Kernels, op: &AttentionDecode) -> Result<()> {
         ("out", op.out),
         ("partials", op.partials),
     ];
-    vectors.iter().for_each(|(what, at)| check::vectors(what, *at));
-    check::words("block_tables", op.block_tables);
-    check::words("arrivals", op.arrivals);
+    vectors.iter().for_each(|(what, at)| check::demand(check::vectors(what, *at)));
+    check::demand(check::words("block_tables", op.block_tables));
+    check::demand(check::words("arrivals", op.arrivals));
     let columns = if group * capacity.sequence_rows > 16 { 32 } else { 16 };
     let dim = heads.dim as u32;
     let weights = capacity.partial_sums(heads) * heads.dim as u64 * F32_BYTES;
@@ -351,9 +351,9 @@ pub fn attention_prefill(kernels: &Kernels, op: &AttentionPrefill) -> Result<()>
     group_of(heads);
     assert!(rows == 64 || rows == 128, "tiles of {rows} rows");
     let vectors = [("q", op.q), ("k_pages", op.k_pages), ("v_pages", op.v_pages), ("out", op.out)];
-    vectors.iter().for_each(|(what, at)| check::vectors(what, *at));
-    check::words("block_tables", op.block_tables);
-    check::words("tiles", op.tiles);
+    vectors.iter().for_each(|(what, at)| check::demand(check::vectors(what, *at)));
+    check::demand(check::words("block_tables", op.block_tables));
+    check::demand(check::words("tiles", op.tiles));
     let dim = heads.dim as u32;
     let params = AttentionPrefillParams {
         q: op.q,

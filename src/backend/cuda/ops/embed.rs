@@ -47,8 +47,8 @@ pub struct Embed {
 /// # Panics
 /// If an address is null or not aligned to 16 bytes (token ids: 4), or `hidden` is no multiple.
 pub fn embed(kernels: &Kernels, op: &Embed) -> Result<()> {
-    check::words("token_ids", op.token_ids);
-    check::vectors("out", op.out);
+    check::demand(check::words("token_ids", op.token_ids));
+    check::demand(check::vectors("out", op.out));
     let params = EmbedParams {
         table: op.table,
         token_ids: op.token_ids,
@@ -96,16 +96,16 @@ fn with_norm(params: EmbedParams, norm: Option<PreparedNorm>) -> EmbedParams {
     let Some(PreparedNorm { gamma, scaled, squares }) = norm else {
         return params;
     };
-    check::vectors("gamma", gamma);
-    check::vectors("scaled", scaled);
-    check::words("squares", squares);
+    check::demand(check::vectors("gamma", gamma));
+    check::demand(check::vectors("scaled", scaled));
+    check::demand(check::words("squares", squares));
     EmbedParams { gamma, scaled, squares, ..params }
 }
 
 fn launch(kernels: &Kernels, params: &EmbedParams) -> Result<()> {
-    check::vectors("table", params.table);
+    check::demand(check::vectors("table", params.table));
     let step = if params.gamma == 0 { BF16_VECTOR } else { NORM_GROUP };
-    check::multiple("hidden", params.hidden, step);
+    check::demand(check::multiple("hidden", params.hidden, step));
     let slices = params.hidden.div_ceil(EMBED_THREADS * BF16_VECTOR);
     let grid = [params.tokens, slices, 1];
     let shape = Shape { grid, block: EMBED_THREADS, shared_bytes: 0 };

@@ -78,9 +78,9 @@ pub fn logprobs(kernels: &Kernels, op: &Logprobs) -> Result<()> {
         ("top_tokens", top_tokens),
         ("top_logprobs", top_logprobs),
     ] {
-        check::words(what, at);
+        check::demand(check::words(what, at));
     }
-    op.workspace.check();
+    check::demand(op.workspace.check());
     assert!(op.stride >= op.vocab, "rows of {} elements for {} tokens", op.stride, op.vocab);
     let (shape, tiles_per_block) = selection::grid(kernels, op.rows, op.vocab);
     let params = LogprobsParams {

@@ -1,7 +1,7 @@
 //! RMSNorm as a pass of its own (Zhang and Sennrich 2019), for engines that link single kernels.
 //! The products of this engine read a prepared norm instead: see [`super::embed::PreparedNorm`].
 
-use super::check;
+use super::check::{self, Checked};
 use crate::backend::cuda::driver::DevicePtr;
 use crate::backend::cuda::kernels::{Kernels, Shape};
 use crate::backend::cuda::params::{BF16_VECTOR, RMSNORM_THREADS, RmsNormParams};
@@ -30,6 +30,24 @@ pub struct RmsNorm {
     pub epsilon: f32,
 }
 
+impl RmsNorm {
+    /// Whether [`rmsnorm`] takes it.
+    pub fn check(&self) -> Checked {
+        for (what, at) in [("input", self.input), ("gamma", self.gamma), ("out", self.out)] {
+            check::vectors(what, at)?;
+        }
+        if let Some(residual) = self.residual {
+            check::vectors("residual", residual)?;
+        }
+        check::multiple("hidden", self.hidden, BF16_VECTOR)?;
+        // The sums of the warps lie in shared memory too.
+        let most = (ROW_BYTES_MAX - RMSNORM_THREADS / 32 * 4) / 2;
+        check::ensure(self.hidden <= most, || {
+            format!("a row of {} elements, at most {most}", self.hidden)
+        })
+    }
+}
+
 /// `residual += input; out = residual / sqrt(mean(residual^2) + epsilon) * gamma`, row by row.
 ///
 /// # Errors
@@ -38,17 +56,7 @@ pub struct RmsNorm {
 /// # Panics
 /// If an address is null or not aligned to 16 bytes, or `hidden` is out of its range.
 pub fn rmsnorm(kernels: &Kernels, op: &RmsNorm) -> Result<()> {
-    for (what, at) in [("input", op.input), ("gamma", op.gamma), ("out", op.out)] {
-        check::vectors(what, at);
-    }
-    if let Some(residual) = op.residual {
-        check::vectors("residual", residual);
-    }
-    check::multiple("hidden", op.hidden, BF16_VECTOR);
-    let shared_bytes = 2 * op.hidden;
-    // The sums of the warps lie in shared memory too.
-    let most = ROW_BYTES_MAX - RMSNORM_THREADS / 32 * 4;
-    assert!(shared_bytes <= most, "a row of {} elements, at most {}", op.hidden, most / 2);
+    check::demand(op.check());
     let params = RmsNormParams {
         input: op.input,
         residual: op.residual.unwrap_or(0),
@@ -59,6 +67,7 @@ pub fn rmsnorm(kernels: &Kernels, op: &RmsNorm) -> Result<()> {
         epsilon: op.epsilon,
         reserved: 0,
     };
-    let shape = Shape { grid: [op.rows, 1, 1], block: RMSNORM_THREADS, shared_bytes };
+    let shape =
+        Shape { grid: [op.rows, 1, 1], block: RMSNORM_THREADS, shared_bytes: 2 * op.hidden };
     kernels.launch("rmsnorm_bf16", shape, &params)
 }

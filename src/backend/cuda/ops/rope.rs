@@ -2,7 +2,7 @@
 //! 2021, in the form that pairs dimension i with i + head_dim / 2), and the way of keys and values
 //! into their pages.
 
-use super::check;
+use super::check::{self, Checked};
 use crate::backend::Heads;
 use crate::backend::cuda::driver::DevicePtr;
 use crate::backend::cuda::kernels::{Kernels, Shape};
@@ -50,6 +50,30 @@ pub struct RopeAppend {
     pub tokens: u32,
 }
 
+impl RopeAppend {
+    /// Whether [`rope_append`] takes it.
+    pub fn check(&self) -> Checked {
+        let Heads { query, kv, dim } = self.heads;
+        check::ensure(dim == 64 || dim == 128, || format!("head_dim {dim}, expected 64 or 128"))?;
+        check::ensure(query > 0 && kv > 0, || format!("{query} query heads, {kv} key heads"))?;
+        let vectors = [
+            ("qkv", self.qkv),
+            ("cos_sin", self.cos_sin),
+            ("q_out", self.q_out),
+            ("k_pages", self.k_pages),
+            ("v_pages", self.v_pages),
+        ];
+        vectors.iter().try_for_each(|(what, at)| check::vectors(what, *at))?;
+        self.bias.iter().try_for_each(|at| check::vectors("bias", *at))?;
+        if let Some(norm) = &self.norm {
+            check::vectors("q_gamma", norm.q_gamma)?;
+            check::vectors("k_gamma", norm.k_gamma)?;
+        }
+        check::words("positions", self.positions)?;
+        check::words("slots", self.slots)
+    }
+}
+
 /// Finishes queries and keys and appends keys and values to their pages.
 ///
 /// # Errors
@@ -58,24 +82,8 @@ pub struct RopeAppend {
 /// # Panics
 /// If an address is null or not aligned, or there is no kernel for the heads.
 pub fn rope_append(kernels: &Kernels, op: &RopeAppend) -> Result<()> {
+    check::demand(op.check());
     let Heads { query, kv, dim } = op.heads;
-    assert!(dim == 64 || dim == 128, "head_dim {dim}, expected 64 or 128");
-    assert!(query > 0 && kv > 0, "{query} query heads, {kv} key heads");
-    let vectors = [
-        ("qkv", op.qkv),
-        ("cos_sin", op.cos_sin),
-        ("q_out", op.q_out),
-        ("k_pages", op.k_pages),
-        ("v_pages", op.v_pages),
-    ];
-    vectors.iter().for_each(|(what, at)| check::vectors(what, *at));
-    op.bias.iter().for_each(|at| check::vectors("bias", *at));
-    if let Some(norm) = &op.norm {
-        check::vectors("q_gamma", norm.q_gamma);
-        check::vectors("k_gamma", norm.k_gamma);
-    }
-    check::words("positions", op.positions);
-    check::words("slots", op.slots);
     let params = RopeAppendParams {
         qkv: op.qkv,
         bias: op.bias.unwrap_or(0),

@@ -2,7 +2,7 @@
 //! row's parameters and history into a few words ([`SampleInputs`]), which are copied to the
 //! device; the launches after it may be recorded in a graph.
 
-use super::check;
+use super::check::{self, Checked};
 use super::selection::{self, SelectionWorkspace};
 use crate::backend::SampleRow;
 use crate::backend::cuda::driver::DevicePtr;
@@ -176,6 +176,21 @@ pub struct Sample {
     pub filters: bool,
 }
 
+impl Sample {
+    /// Whether [`sample`] takes it.
+    pub fn check(&self) -> Checked {
+        check::words("logits", self.logits)?;
+        check::vectors("inputs", self.inputs)?;
+        check::words("tokens", self.tokens)?;
+        check::words("status", self.status)?;
+        self.workspace.check()?;
+        selection::check_vocab(self.vocab as usize)?;
+        check::ensure(self.stride >= self.vocab, || {
+            format!("rows of {} elements for {} tokens", self.stride, self.vocab)
+        })
+    }
+}
+
 /// Draws one token from each row: one launch, and another for rows with filters.
 ///
 /// # Errors
@@ -184,12 +199,7 @@ pub struct Sample {
 /// # Panics
 /// If an address is null or not aligned, or the vocabulary is empty or above 2^23.
 pub fn sample(kernels: &Kernels, op: &Sample) -> Result<()> {
-    check::words("logits", op.logits);
-    check::vectors("inputs", op.inputs);
-    check::words("tokens", op.tokens);
-    check::words("status", op.status);
-    op.workspace.check();
-    assert!(op.stride >= op.vocab, "rows of {} elements for {} tokens", op.stride, op.vocab);
+    check::demand(op.check());
     let (shape, tiles_per_block) = selection::grid(kernels, op.rows, op.vocab);
     let params = SampleParams {
         logits: op.logits,

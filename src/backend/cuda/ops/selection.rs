@@ -1,6 +1,6 @@
 //! What the ops that pick from a vocabulary have in common: their workspace and their grid.
 
-use super::check;
+use super::check::{self, Checked};
 use crate::backend::cuda::driver::DevicePtr;
 use crate::backend::cuda::kernels::{Kernels, Shape};
 use crate::backend::cuda::params::{SAMPLE_BINS, SAMPLE_THREADS, SAMPLE_TILE, SelectionState};
@@ -49,18 +49,22 @@ pub struct SelectionWorkspace {
 }
 
 impl SelectionWorkspace {
-    pub(super) fn check(&self) {
-        for (what, at) in
-            [("states", self.states), ("bins", self.bins), ("candidates", self.candidates)]
-        {
-            check::vectors(what, at);
-        }
+    pub(super) fn check(&self) -> Checked {
+        check::vectors("states", self.states)?;
+        check::vectors("bins", self.bins)?;
+        check::vectors("candidates", self.candidates)
     }
+}
+
+/// Whether a vocabulary has a size that the kernels are made for.
+pub(super) fn check_vocab(vocab: usize) -> Checked {
+    let ok = (1..=VOCAB_MAX).contains(&vocab);
+    check::ensure(ok, || format!("{vocab} tokens, not 1..{VOCAB_MAX}"))
 }
 
 /// Tiles of a row.
 pub(super) fn tiles(vocab: usize) -> usize {
-    assert!((1..=VOCAB_MAX).contains(&vocab), "{vocab} tokens, not 1..{VOCAB_MAX}");
+    check::demand(check_vocab(vocab));
     vocab.div_ceil(SAMPLE_TILE as usize)
 }
 
