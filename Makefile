@@ -47,6 +47,7 @@ model: .toolkit/model/complete ## train the shipped models again
 
 fixtures: .toolkit/fixtures/complete ## make the test fixtures again by the reference implementation
 	.toolkit/fixtures/bin/python tests/fixtures/make_fixtures.py
+	.toolkit/fixtures/bin/python tests/fixtures/make_quantised.py
 
 # Not in target/: PyTorch, which both need, is 5.6 GB to fetch again after `make clean`.
 .toolkit/model/complete: models/requirements.txt

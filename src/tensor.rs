@@ -3,7 +3,7 @@
 pub mod int4;
 mod matrix;
 
-pub use matrix::{HostMatrix, Int8Tensor};
+pub use matrix::{HostMatrix, Int8Tensor, MatrixFormat};
 
 use std::fmt;
 use std::ops::Range;

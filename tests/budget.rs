@@ -45,7 +45,7 @@ fn the_table_is_what_a_decoder_allocates() {
             let driver = Arc::new(DryDriver::new(properties, "sm_90a"));
             let backend = CudaBackend::new(driver.clone()).unwrap();
             let table =
-                budget::Budget::of(&backend, &config, budget::Formats::default(), limits, pages)
+                budget::Budget::of(&backend, &config, &budget::Formats::default(), limits, pages)
                     .unwrap();
             let checkpoint = Checkpoint::open(&folder).unwrap();
             let decoder = Decoder::load(backend, config.clone(), &checkpoint, limits).unwrap();

@@ -126,7 +126,7 @@ fn mistakes_are_named() {
         (json!({"attention_bias": true}), &["attention_bias"]),
         (json!({"mlp_bias": true}), &["mlp_bias"]),
         (json!({"partial_rotary_factor": 0.5}), &["partial_rotary_factor 0.5"]),
-        (json!({"quantization_config": {"quant_method": "awq"}}), &["quant_method awq"]),
+        (json!({"quantization_config": {"quant_method": "fp8"}}), &["quant_method fp8"]),
         (json!({"eos_token_id": 1000}), &["eos_token_id", "1000", "vocab_size 1000"]),
         (json!({"eos_token_id": [1, -1]}), &["eos_token_id", "-1"]),
         (json!({"eos_token_id": "end"}), &["eos_token_id", "end"]),

@@ -17,6 +17,7 @@ mod kv;
 mod ops;
 mod params;
 mod plan;
+mod quantization;
 mod quantize;
 mod reference;
 mod repack;

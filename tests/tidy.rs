@@ -20,7 +20,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("kv", &["error", "request"]),
     ("sample", &["error", "request"]),
     ("text", &["error", "request"]),
-    ("load", &["error", "tensor"]),
+    ("load", &["error", "request", "tensor"]),
     ("backend", &["error", "kv", "request", "sample", "tensor"]),
     ("model", &["backend", "error", "load", "request", "tensor"]),
     ("quantize", &["backend", "error", "load", "model", "request", "tensor"]),

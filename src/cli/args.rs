@@ -344,12 +344,13 @@ pub struct PlanArgs {
     /// device of --audit]
     #[arg(long, value_name = "GPU|FILE.json")]
     pub gpu: Option<String>,
-    /// The format of the layers' weights: bf16, int4, or int4:group=64,zero-point [default: bf16]
+    /// The format of the layers' weights: bf16, int4, or int4:group=64,zero-point [default: that
+    /// of the model]
     #[arg(long, value_name = "FORMAT")]
     pub weights: Option<String>,
-    /// The format of the output head
-    #[arg(long, value_enum, default_value = "bf16")]
-    pub head: HeadArg,
+    /// The format of the output head [default: bf16, or that of a quantised model]
+    #[arg(long, value_enum)]
+    pub head: Option<HeadArg>,
     /// Sequences that run at a time
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub batch: usize,

@@ -16,7 +16,7 @@ use crate::error::Result;
 use crate::load::Source;
 use crate::model::budget::{Budget, Formats};
 use crate::model::{Decoder, Limits, ModelConfig};
-use crate::tensor::Dtype;
+use crate::tensor::{Dtype, MatrixFormat};
 use crate::text::Tokenizer;
 #[cfg(feature = "cuda")]
 use std::sync::Arc;
@@ -28,7 +28,7 @@ pub struct Weights<'a> {
     /// Where its weights come from.
     pub source: &'a dyn Source,
     /// Their formats on a device.
-    pub formats: Formats,
+    pub formats: &'a Formats,
 }
 
 /// A device that is there.
@@ -82,7 +82,18 @@ impl Device {
         }
     }
 
-    /// The format that weights have on it which are stored as `stored`.
+    /// The format that a matrix has on it which is stored as `stored`, as far as that changes how
+    /// many bytes it takes: the processor keeps columns in an order of their own.
+    pub fn format_of(&self, stored: MatrixFormat) -> MatrixFormat {
+        match (self, stored) {
+            (Device::Cpu { .. }, MatrixFormat::Int4 { group, zero_points, .. }) => {
+                MatrixFormat::Int4 { group, zero_points, ordered: false }
+            }
+            _ => stored,
+        }
+    }
+
+    /// The format that plain weights have on it which are stored as `stored`.
     pub fn dtype_of(&self, stored: Dtype) -> Dtype {
         match self {
             Device::Cpu { .. } => stored,

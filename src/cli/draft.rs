@@ -5,7 +5,7 @@ use crate::cli::args::{DraftArg, EngineArgs};
 use crate::engine::speculate::{DEPTH_MAX, Depths, DraftModel, Drafter, Ngrams};
 use crate::engine::{Engine, EngineOptions};
 use crate::error::{Error, Result};
-use crate::load::Checkpoint;
+use crate::load::{Checkpoint, Source};
 use crate::model::budget::{Budget, Formats, size};
 use crate::model::{Decoder, Limits, ModelConfig};
 use std::path::Path;
@@ -70,7 +70,9 @@ impl Draft {
             return Ok(());
         };
         let (limits, pages) = (limits(options), options.pages);
-        let own = Budget::of(backend, &model.0, Formats::default(), limits, pages)?;
+        let (config, checkpoint) = &**model;
+        let formats = Formats::stored(config, &|name, shape| checkpoint.format(name, shape))?;
+        let own = Budget::of(backend, config, &formats, limits, pages)?;
         match needs.bytes() + own.bytes() <= free {
             true => Ok(()),
             false => Err(Error::Device(format!(
@@ -97,6 +99,9 @@ impl Draft {
             Who::Model(model) => {
                 let (config, checkpoint) = *model;
                 let decoder = Decoder::load(backend, config, &checkpoint, limits(options))?;
+                for remark in decoder.backend().remarks() {
+                    eprintln!("{}: {remark}", checkpoint.dir().display());
+                }
                 Box::new(DraftModel::new(decoder, options.pages)?)
             }
         };

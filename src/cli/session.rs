@@ -38,8 +38,10 @@ pub struct Started {
     pub engine: EngineThread,
     /// What it runs on.
     pub device: String,
-    /// The format of the weights there.
-    pub weights: Dtype,
+    /// The formats of the weights there.
+    pub formats: Formats,
+    /// What plain elements are there.
+    pub plain: Dtype,
     /// The time since [`Session::open`].
     pub load: Duration,
 }
@@ -112,9 +114,11 @@ impl Session {
     /// Loads the weights to rate sequences of at most `context` tokens, `rows` at a time.
     pub fn scorer(&self, context: usize, rows: usize) -> Result<Box<dyn Scorer>> {
         let checkpoint = self.checkpoint()?;
+        refuse_twice(&checkpoint, self.quantize)?;
         let device = open(self.device, &self.dir, &self.config, &checkpoint, self.quantize)?;
         let limits = Limits { rows, logit_rows: rows, sequences: 1, context };
-        with_weights(&self.config, &checkpoint, self.quantize, |weights| {
+        let formats = formats(&device, &self.config, &checkpoint, self.quantize)?;
+        with_weights(&self.config, &checkpoint, self.quantize, &formats, |weights| {
             device.scorer(weights, limits)
         })
     }
@@ -123,6 +127,7 @@ impl Session {
     pub fn engine(&self, mut options: EngineOptions, args: &EngineArgs) -> Result<Started> {
         let draft = Draft::open(args, &self.dir, &self.config, &mut options)?;
         let checkpoint = self.checkpoint()?;
+        refuse_twice(&checkpoint, self.quantize)?;
         let (dir, config, device) = (self.dir.clone(), self.config.clone(), self.device);
         let scheme = self.quantize;
         let tokenizer = self.tokenizer.clone();
@@ -131,14 +136,15 @@ impl Session {
         let (tell, told) = mpsc::channel();
         let engine = EngineThread::start(move |server| {
             let device = open(device, &dir, &config, &checkpoint, scheme)?;
+            let formats = formats(&device, &config, &checkpoint, scheme)?;
             // It is listened to until the engine stands, so the receiver is there.
-            let _ = tell.send((device.name(), device.dtype_of(stored)));
-            with_weights(&config, &checkpoint, scheme, |weights| {
+            let _ = tell.send((device.name(), device.dtype_of(stored), formats.clone()));
+            with_weights(&config, &checkpoint, scheme, &formats, |weights| {
                 device.serve(server, weights, tokenizer, &options, draft)
             })
         })?;
-        let (device, weights) = told.recv().expect("told before the engine stood");
-        Ok(Started { engine, device, weights, load: self.started.elapsed() })
+        let (device, plain, formats) = told.recv().expect("told before the engine stood");
+        Ok(Started { engine, device, formats, plain, load: self.started.elapsed() })
     }
 }
 
@@ -154,9 +160,12 @@ fn open(
     let megabytes = |bytes: u64| format!("{:.1} MB of weights", bytes as f64 / 1e6);
     let weights = match scheme {
         None if checkpoint.is_made_up() => "made-up weights".to_string(),
-        None => megabytes(checkpoint.bytes()),
+        None => match checkpoint.quantization() {
+            None => megabytes(checkpoint.bytes()),
+            Some(how) => format!("{} ({how})", megabytes(checkpoint.bytes())),
+        },
         Some(scheme) => {
-            let bytes = weight_bytes(&scheme.apply(config), scheme.formats());
+            let bytes = weight_bytes(&scheme.apply(config), &scheme.formats());
             format!("{} quantised to {scheme}", megabytes(bytes))
         }
     };
@@ -170,13 +179,36 @@ fn with_weights<T>(
     config: &ModelConfig,
     source: &dyn Source,
     scheme: Option<Scheme>,
+    formats: &Formats,
     work: impl FnOnce(&Weights<'_>) -> Result<T>,
 ) -> Result<T> {
-    let Some(scheme) = scheme else {
-        return work(&Weights { config, source, formats: Formats::default() });
-    };
-    let (after, formats) = (scheme.apply(config), scheme.formats());
-    work(&Weights { config: &after, source: &Quantizing::new(source, scheme, config), formats })
+    let Some(scheme) = scheme else { return work(&Weights { config, source, formats }) };
+    let after = &scheme.apply(config);
+    work(&Weights { config: after, source: &Quantizing::new(source, scheme, config), formats })
+}
+
+/// The formats that weights have on the device: as `scheme` makes them, or as they are stored. What
+/// cannot be loaded is mostly seen here, before anything is.
+fn formats(
+    device: &Device,
+    config: &ModelConfig,
+    source: &dyn Source,
+    scheme: Option<Scheme>,
+) -> Result<Formats> {
+    match scheme {
+        Some(scheme) => Ok(scheme.formats()),
+        None => Formats::stored(config, &|name, shape| {
+            source.format(name, shape).map(|stored| device.format_of(stored))
+        }),
+    }
+}
+
+/// What is quantised already is not quantised again.
+fn refuse_twice(checkpoint: &Checkpoint, scheme: Option<Scheme>) -> Result<()> {
+    match checkpoint.quantization() {
+        Some(how) if scheme.is_some() => Err(how.refusal("16- or 32-bit weights for --quantize")),
+        _ => Ok(()),
+    }
 }
 
 impl EngineArgs {

@@ -1,10 +1,11 @@
 //! A checkpoint directory in the Hugging Face layout: one `model.safetensors`, or shards that
-//! `model.safetensors.index.json` names.
+//! `model.safetensors.index.json` names. Its matrices may be quantised ([`Quantization`]).
 
 use crate::error::{Error, Result};
-use crate::load::made_up;
+use crate::load::quantization::Quantization;
 use crate::load::safetensors::SafetensorsFile;
-use crate::tensor::{Dtype, HostMatrix, HostTensor};
+use crate::load::{made_up, safetensors::HeaderEntry};
+use crate::tensor::{Dtype, HostMatrix, HostTensor, MatrixFormat, SharedBytes};
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
@@ -24,6 +25,7 @@ pub struct Checkpoint {
     dir: PathBuf,
     files: Vec<SafetensorsFile>,
     file_of: HashMap<String, usize>,
+    quantization: Option<Quantization>,
     /// Set if every tensor that is asked for exists: there are no files.
     without_files: Option<Content>,
 }
@@ -61,6 +63,14 @@ pub trait Source {
     /// # Errors
     /// As [`Source::vector`].
     fn matrix(&self, name: &str, shape: [usize; 2]) -> Result<HostMatrix>;
+
+    /// The format of the matrix `name`, `[n, k]`, which is not read if that can be helped.
+    ///
+    /// # Errors
+    /// As [`Source::vector`].
+    fn format(&self, name: &str, shape: [usize; 2]) -> Result<MatrixFormat> {
+        self.matrix(name, shape).map(|matrix| matrix.format())
+    }
 }
 
 impl Source for Checkpoint {
@@ -69,7 +79,10 @@ impl Source for Checkpoint {
     }
 
     fn names(&self) -> Vec<String> {
-        self.file_of.keys().cloned().collect()
+        match &self.quantization {
+            None => self.file_of.keys().cloned().collect(),
+            Some(quantization) => quantization.names(self),
+        }
     }
 
     fn vector(&self, name: &str, len: usize) -> Result<HostTensor> {
@@ -77,24 +90,43 @@ impl Source for Checkpoint {
     }
 
     fn matrix(&self, name: &str, shape: [usize; 2]) -> Result<HostMatrix> {
-        self.tensor(name, &shape).map(HostMatrix::Plain)
+        let quantised = self.quantization.as_ref().map(|q| q.matrix(self, name, shape));
+        match quantised.transpose()?.flatten() {
+            Some(matrix) => Ok(matrix),
+            None => self.tensor(name, &shape).map(HostMatrix::Plain),
+        }
+    }
+
+    fn format(&self, name: &str, shape: [usize; 2]) -> Result<MatrixFormat> {
+        let quantised = self.quantization.as_ref().map(|q| q.format(self, name, shape));
+        match quantised.transpose()?.flatten() {
+            Some(format) => Ok(format),
+            None => self.dtype(name, &shape).map(MatrixFormat::Plain),
+        }
     }
 }
 
 impl Checkpoint {
-    /// Opens all weight files of `dir`. Nothing but headers is read.
+    /// Opens all weight files of `dir`. Nothing but headers is read, and what the small files
+    /// beside them say of a quantisation.
     ///
     /// # Errors
     /// [`Error::Io`] or [`Error::Invalid`] naming the file: neither layout present, a shard that is
-    /// missing or does not hold what the index promises, or a broken header.
+    /// missing or does not hold what the index promises, or a broken header. As
+    /// [`Quantization::find`].
     pub fn open(dir: &Path) -> Result<Checkpoint> {
+        let quantization = Quantization::find(dir)?;
+        Ok(Checkpoint { quantization, ..Checkpoint::open_files(dir)? })
+    }
+
+    fn open_files(dir: &Path) -> Result<Checkpoint> {
         let index_path = dir.join(INDEX_FILE);
         let single_path = dir.join(SINGLE_FILE);
         if single_path.exists() {
             let file = SafetensorsFile::open(&single_path)?;
             let file_of = file.names().map(|name| (name.to_string(), 0)).collect();
             let dir = dir.to_path_buf();
-            return Ok(Checkpoint { dir, files: vec![file], file_of, without_files: None });
+            return Ok(Checkpoint::of_files(dir, vec![file], file_of));
         }
         if index_path.exists() {
             return Checkpoint::open_shards(dir, &index_path);
@@ -115,8 +147,21 @@ impl Checkpoint {
     }
 
     fn of(content: Content) -> Checkpoint {
-        let (files, file_of) = (Vec::new(), HashMap::new());
-        Checkpoint { dir: PathBuf::new(), files, file_of, without_files: Some(content) }
+        let empty = Checkpoint::of_files(PathBuf::new(), Vec::new(), HashMap::new());
+        Checkpoint { without_files: Some(content), ..empty }
+    }
+
+    fn of_files(
+        dir: PathBuf,
+        files: Vec<SafetensorsFile>,
+        file_of: HashMap<String, usize>,
+    ) -> Checkpoint {
+        Checkpoint { dir, files, file_of, quantization: None, without_files: None }
+    }
+
+    /// What its files say of its quantisation; `None` if it is not quantised.
+    pub fn quantization(&self) -> Option<&Quantization> {
+        self.quantization.as_ref()
     }
 
     /// Whether it has no files.
@@ -163,7 +208,12 @@ impl Checkpoint {
             }
             file_of.insert(tensor.clone(), number);
         }
-        Ok(Checkpoint { dir: dir.to_path_buf(), files, file_of, without_files: None })
+        Ok(Checkpoint::of_files(dir.to_path_buf(), files, file_of))
+    }
+
+    /// The names of all tensors of the files, in no order.
+    pub(super) fn stored_names(&self) -> impl Iterator<Item = &String> {
+        self.file_of.keys()
     }
 
     /// Whether there is a tensor `name`.
@@ -188,17 +238,46 @@ impl Checkpoint {
             Some(&number) => self.files[number].tensor(name)?,
             None => None,
         };
-        let what = format!("tensor {name}");
-        let Some(tensor) = found else {
-            let expected = format!("shape {shape:?}");
-            return Err(Error::invalid(&self.file_for(name), what, "no such tensor", expected));
-        };
-        if tensor.shape != shape {
-            let found = format!("shape {:?}", tensor.shape);
-            let expected = format!("shape {shape:?} (from config.json)");
-            return Err(Error::invalid(&self.file_for(name), what, found, expected));
+        let Some(tensor) = found else { return Err(self.missing(name, shape)) };
+        match tensor.shape == shape {
+            true => Ok(tensor),
+            false => Err(self.misshapen(name, &tensor.shape, shape)),
         }
-        Ok(tensor)
+    }
+
+    /// The bytes of the tensor `name`, which must have this dtype, as safetensors calls it, and
+    /// this shape.
+    pub(super) fn raw(&self, name: &str, dtype: &str, shape: &[usize]) -> Result<SharedBytes> {
+        let found = self.file_of.get(name).and_then(|&number| self.files[number].raw(name));
+        let Some((HeaderEntry { dtype_name, shape: stored, .. }, bytes)) = found else {
+            return Err(self.missing(name, shape));
+        };
+        if dtype_name != dtype {
+            let (file, what) = (self.file_for(name), format!("tensor {name}"));
+            return Err(Error::invalid(&file, what, format!("dtype {dtype_name}"), dtype));
+        }
+        match stored == shape {
+            true => Ok(bytes),
+            false => Err(self.misshapen(name, stored, shape)),
+        }
+    }
+
+    /// Whether the tensor `name` is one of plain elements, each zero.
+    pub(super) fn is_zero(&self, name: &str) -> bool {
+        let tensor = self.file_of.get(name).map(|&number| self.files[number].tensor(name));
+        let Some(Ok(Some(tensor))) = tensor else { return false };
+        tensor.to_f32().iter().all(|x| *x == 0.0)
+    }
+
+    fn missing(&self, name: &str, shape: &[usize]) -> Error {
+        let (file, what) = (self.file_for(name), format!("tensor {name}"));
+        Error::invalid(&file, what, "no such tensor", format!("shape {shape:?}"))
+    }
+
+    fn misshapen(&self, name: &str, found: &[usize], expected: &[usize]) -> Error {
+        let (file, what) = (self.file_for(name), format!("tensor {name}"));
+        let expected = format!("shape {expected:?} (from config.json)");
+        Error::invalid(&file, what, format!("shape {found:?}"), expected)
     }
 
     /// The format of the tensor `name`, which must have this shape.
@@ -213,7 +292,7 @@ impl Checkpoint {
     }
 
     /// The file to name in a message about `name`: its own, or the directory's only or index file.
-    fn file_for(&self, name: &str) -> PathBuf {
+    pub(super) fn file_for(&self, name: &str) -> PathBuf {
         match self.file_of.get(name) {
             Some(&number) => self.files[number].path().to_path_buf(),
             None if self.files.len() == 1 => self.files[0].path().to_path_buf(),

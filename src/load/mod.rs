@@ -1,7 +1,11 @@
-//! From files to tensors: safetensors files and the checkpoints made of them.
+//! From files to tensors: safetensors files, the checkpoints made of them, and what the packed
+//! weights of quantised ones are.
 
 pub mod checkpoint;
+pub mod fields;
 mod made_up;
+mod quantization;
 pub mod safetensors;
 
 pub use checkpoint::{Checkpoint, Source};
+pub use quantization::Quantization;

@@ -93,6 +93,12 @@ impl SafetensorsFile {
         let bytes = SharedBytes::new(self.map.clone(), entry.range.clone());
         Ok(Some(HostTensor::new(name, dtype, entry.shape.clone(), bytes)))
     }
+
+    /// What the header says of the tensor `name`, and its bytes, whatever they mean.
+    pub fn raw(&self, name: &str) -> Option<(&HeaderEntry, SharedBytes)> {
+        let entry = self.header.get(name)?;
+        Some((entry, SharedBytes::new(self.map.clone(), entry.range.clone())))
+    }
 }
 
 /// Checks the header of the file whose whole content is `bytes`; `path` is for messages.

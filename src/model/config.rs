@@ -7,8 +7,9 @@
 
 use crate::backend::Heads;
 use crate::error::{Error, Result};
+use crate::load::Quantization;
 use crate::load::checkpoint::read_json_text;
-use crate::model::fields::Fields;
+use crate::load::fields::Fields;
 use crate::model::rope::{RopeConfig, RopeScaling};
 use crate::request::TokenId;
 use std::fmt;
@@ -187,11 +188,9 @@ fn refuse_unsupported(fields: &Fields<'_>, architecture: Architecture) -> Result
     if fields.flag_or("mlp_bias", false)? {
         return Err(fields.unsupported("mlp_bias true", "false"));
     }
-    if let Some(quantization) = fields.object("quantization_config")? {
-        let method = quantization.string("quant_method")?.unwrap_or_else(|| "unnamed".to_string());
-        let what = format!("quantization_config with quant_method {method}");
-        return Err(fields.unsupported(what, "bf16, f16 and f32 weights"));
-    }
+    // Which files the weights are in, and of what packing, is for the checkpoint; here it is held
+    // against what can be read at all.
+    Quantization::parse(fields)?;
     let rotary = fields.number_or("partial_rotary_factor", 1.0)?;
     if rotary != 1.0 {
         return Err(fields.unsupported(format!("partial_rotary_factor {rotary}"), "1"));

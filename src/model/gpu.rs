@@ -6,7 +6,7 @@
 
 use crate::error::{Error, Result};
 use crate::load::checkpoint::read_json_text;
-use crate::model::fields::Fields;
+use crate::load::fields::Fields;
 use std::path::Path;
 
 /// How a GPU's tensor cores are fed, which decides what share of them portable code reaches.

@@ -3,7 +3,6 @@
 pub mod budget;
 pub mod config;
 pub mod decoder;
-mod fields;
 pub mod gpu;
 pub mod predict;
 pub mod rope;

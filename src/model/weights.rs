@@ -4,7 +4,7 @@ use crate::backend::Backend;
 use crate::error::{Error, Result};
 use crate::load::Source;
 use crate::model::config::ModelConfig;
-use crate::tensor::{HostMatrix, HostTensor};
+use crate::tensor::{HostMatrix, HostTensor, MatrixFormat};
 
 /// The weights of one layer, on the device.
 pub struct Layer<B: Backend> {
@@ -38,6 +38,11 @@ pub struct Weights<B: Backend> {
     pub head: Option<B::Matrix>,
 }
 
+/// A row for each token.
+const EMBEDDING: &str = "model.embed_tokens.weight";
+/// The output head, where it is not the embedding.
+const HEAD: &str = "lm_head.weight";
+
 impl<B: Backend> Weights<B> {
     /// Hands every tensor that the architecture has to the backend.
     ///
@@ -46,18 +51,19 @@ impl<B: Backend> Weights<B> {
     /// wrong dtype, or that the architecture does not know; [`Error::Device`] without memory.
     pub fn load(backend: &B, config: &ModelConfig, source: &dyn Source) -> Result<Weights<B>> {
         refuse_strangers(config, source)?;
+        check_tables(config, source)?;
         let (vocab, hidden) = (config.vocab_size, config.hidden_size);
         let matrix = |name: &str| backend.matrix(vec![source.matrix(name, [vocab, hidden])?]);
         let layers = 0..config.layers;
         Ok(Weights {
-            embedding: matrix("model.embed_tokens.weight")?,
+            embedding: matrix(EMBEDDING)?,
             layers: layers
                 .map(|layer| LayerLoader { backend, config, source, layer }.load())
                 .collect::<Result<_>>()?,
             norm: backend.vector(&[source.vector("model.norm.weight", hidden)?])?,
             head: match config.tied {
                 true => None,
-                false => Some(matrix("lm_head.weight")?),
+                false => Some(matrix(HEAD)?),
             },
         })
     }
@@ -135,11 +141,36 @@ impl<B: Backend> LayerLoader<'_, B> {
             return Err(Error::invalid(
                 self.source.dir(),
                 format!("tensor {}", other.name()),
-                format!("dtype {}", other.format()),
+                other.format(),
                 format!("{}, as {} has", first.format(), first.name()),
             ));
         }
-        Ok(parts)
+        match first.format() {
+            MatrixFormat::Int8 => Err(Error::Unsupported {
+                path: self.source.dir().to_path_buf(),
+                what: format!("tensor {}, int8 in a layer,", first.name()),
+                supported: format!("int8 for {HEAD}; 4, 16 or 32 bits for layers"),
+            }),
+            _ => Ok(parts),
+        }
+    }
+}
+
+/// Refuses quantised embeddings, and a head beside an embedding that should be the head.
+///
+/// # Errors
+/// [`Error::Invalid`] naming the tensor, and those of the source.
+fn check_tables(config: &ModelConfig, source: &dyn Source) -> Result<()> {
+    let shape = [config.vocab_size, config.hidden_size];
+    let quantised = |name: &str, expected: &str| match source.format(name, shape)? {
+        MatrixFormat::Plain(_) => Ok(()),
+        format => Err(Error::invalid(source.dir(), format!("tensor {name}"), format, expected)),
+    };
+    quantised(EMBEDDING, "16 or 32 bits: a table of rows is not quantised")?;
+    // Files may repeat a tied head, but not as something else than the embedding.
+    match config.tied && source.names().iter().any(|name| name == HEAD) {
+        true => quantised(HEAD, "tie_word_embeddings false, so that the head is its own"),
+        false => Ok(()),
     }
 }
 
@@ -168,8 +199,7 @@ fn known(config: &ModelConfig, name: &str) -> bool {
         return true;
     }
     let Some(rest) = name.strip_prefix("model.layers.") else {
-        return ["model.embed_tokens.weight", "model.norm.weight", "lm_head.weight"]
-            .contains(&name);
+        return [EMBEDDING, "model.norm.weight", HEAD].contains(&name);
     };
     let Some((layer, part)) = rest.split_once('.') else { return false };
     if !layer.parse::<usize>().is_ok_and(|layer| layer < config.layers) {

@@ -72,7 +72,7 @@ impl Scheme {
             Head::Int8 => HeadFormat::Int8,
             Head::Stored => HeadFormat::Bf16,
         };
-        Formats { weights: WeightFormat::Int4 { group, zero_points }, head }
+        Formats::of(WeightFormat::Int4 { group, zero_points }, head)
     }
 }
 

@@ -1,11 +1,11 @@
 //! Weights that are quantised as they are asked for, and quantised weights as plain ones.
 
 use super::matrix;
-use super::{Head, Scheme};
+use super::{Grid, Head, Scheme};
 use crate::error::{Error, Result};
 use crate::load::Source;
 use crate::model::ModelConfig;
-use crate::tensor::{HostMatrix, HostTensor};
+use crate::tensor::{HostMatrix, HostTensor, MatrixFormat};
 use std::path::Path;
 
 /// The matrix that a tied head is.
@@ -73,6 +73,20 @@ impl Source for Quantizing<'_> {
             EMBEDDING => self.source.matrix(name, shape),
             HEAD => self.head(shape),
             _ => self.plain(name, shape).and_then(|t| self.int4(&t)).map(HostMatrix::Int4),
+        }
+    }
+
+    fn format(&self, name: &str, shape: [usize; 2]) -> Result<MatrixFormat> {
+        let Grid { zero_points, .. } = self.scheme.grid;
+        let group = self.scheme.grid.columns();
+        let int4 = MatrixFormat::Int4 { group, zero_points, ordered: false };
+        match (name, self.scheme.head) {
+            (EMBEDDING, _) => self.source.format(name, shape),
+            (HEAD, Head::Stored) => {
+                self.source.format(if self.tied { EMBEDDING } else { HEAD }, shape)
+            }
+            (HEAD, Head::Int8) => Ok(MatrixFormat::Int8),
+            _ => Ok(int4),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! A weight matrix in host memory, in whatever form its checkpoint or a quantiser left it.
 
-use super::HostTensor;
 use super::int4::Int4Tensor;
+use super::{Dtype, HostTensor};
 use std::fmt;
 
 /// A matrix `[n, k]` quantised to 8 bits, one scale a row: weight `[r, c]` is
@@ -14,7 +14,7 @@ pub struct Int8Tensor {
     pub n: usize,
     /// Columns.
     pub k: usize,
-    /// From -127 to 127, `[n, k]`.
+    /// `[n, k]`.
     pub values: Vec<i8>,
     /// `[n]`, finite.
     pub scales: Vec<f32>,
@@ -29,6 +29,38 @@ pub enum HostMatrix {
     Int8(Int8Tensor),
     /// 4 bits an element.
     Int4(Int4Tensor),
+}
+
+/// How the elements of a matrix are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MatrixFormat {
+    /// As numbers.
+    Plain(Dtype),
+    /// 8 bits, and a scale for each row.
+    Int8,
+    /// 4 bits, and a scale for each group of a row.
+    Int4 {
+        /// Columns of a group.
+        group: usize,
+        /// Whether each group has a zero point.
+        zero_points: bool,
+        /// Whether columns are in an order of their own.
+        ordered: bool,
+    },
+}
+
+impl fmt::Display for MatrixFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            MatrixFormat::Plain(dtype) => dtype.fmt(f),
+            MatrixFormat::Int8 => f.write_str("int8"),
+            MatrixFormat::Int4 { group, zero_points, ordered } => {
+                let zeros = if *zero_points { " with zero points" } else { "" };
+                let order = if *ordered { " in an order of its own" } else { "" };
+                write!(f, "int4 in groups of {group}{zeros}{order}")
+            }
+        }
+    }
 }
 
 impl HostMatrix {
@@ -56,18 +88,16 @@ impl HostMatrix {
         }
     }
 
-    /// Its format in words. Matrices with equal formats can be stacked.
-    pub fn format(&self) -> String {
+    /// Its format. Matrices with equal formats can be stacked.
+    pub fn format(&self) -> MatrixFormat {
         match self {
-            HostMatrix::Plain(tensor) => tensor.dtype.to_string(),
-            HostMatrix::Int8(_) => "int8".to_string(),
-            HostMatrix::Int4(tensor) => {
-                let shape = tensor.shape;
-                let zero = if shape.zero_points { " with zero points" } else { "" };
-                let order =
-                    if tensor.matrix.order.is_some() { " in an order of its own" } else { "" };
-                format!("int4 in groups of {}{zero}{order}", shape.group)
-            }
+            HostMatrix::Plain(tensor) => MatrixFormat::Plain(tensor.dtype),
+            HostMatrix::Int8(_) => MatrixFormat::Int8,
+            HostMatrix::Int4(tensor) => MatrixFormat::Int4 {
+                group: tensor.shape.group,
+                zero_points: tensor.shape.zero_points,
+                ordered: tensor.matrix.order.is_some(),
+            },
         }
     }
 

@@ -5,10 +5,10 @@ use ridgepoint::cli::bench::cost::{Cost, Spent};
 use ridgepoint::cli::bench::metrics::{
     Ending, Metrics, Slo, Spread, Summary, Timeline, percentile,
 };
-use ridgepoint::cli::bench::roofline::{self, Work};
+use ridgepoint::cli::bench::roofline::{self, Model, Work};
 use ridgepoint::engine::PhaseStats;
 use ridgepoint::model::ModelConfig;
-use ridgepoint::model::budget::{self, StepLoad};
+use ridgepoint::model::budget::{self, Formats, StepLoad};
 use ridgepoint::model::gpu::Gpu;
 use std::path::Path;
 use std::time::Duration;
@@ -150,6 +150,10 @@ fn config() -> ModelConfig {
     ModelConfig::parse(text, Path::new("config.json")).unwrap()
 }
 
+fn in_formats<'a>(config: &'a ModelConfig, formats: &'a Formats) -> Model<'a> {
+    Model { config, formats }
+}
+
 fn sum(steps: &[StepLoad]) -> Vec<(&'static str, f64, f64)> {
     let mut sums: Vec<(&'static str, f64, f64)> = Vec::new();
     for cost in steps.iter().flat_map(|load| budget::step(&config(), *load)) {
@@ -172,7 +176,10 @@ fn work_from_counters_is_that_of_the_steps() {
     let time = Duration::from_secs(1);
     let stats =
         PhaseStats { passes: 3, rows, pairs, context_tokens: pairs, logit_rows: rows, time };
-    check(&steps, &roofline::work(&config(), Phase::Decode, &stats, 9));
+    check(
+        &steps,
+        &roofline::work(in_formats(&config(), &Formats::default()), Phase::Decode, &stats, 9),
+    );
     let prompt =
         |rows, context, logit_rows| StepLoad { phase: Phase::Prefill, rows, context, logit_rows };
     // Two chunks of one prompt, of which the second draws.
@@ -180,7 +187,10 @@ fn work_from_counters_is_that_of_the_steps() {
     let pairs = 64 * 65 / 2 + 30 * 64 + 30 * 31 / 2;
     let stats =
         PhaseStats { passes: 2, rows: 94, pairs, context_tokens: 64 + 94, logit_rows: 1, time };
-    check(&steps, &roofline::work(&config(), Phase::Prefill, &stats, 9));
+    check(
+        &steps,
+        &roofline::work(in_formats(&config(), &Formats::default()), Phase::Prefill, &stats, 9),
+    );
 }
 
 fn check(steps: &[StepLoad], work: &[Work]) {
@@ -199,5 +209,8 @@ fn a_floor_is_the_longer_of_moving_and_computing() {
     let gpu = Gpu::parse("2,10").unwrap();
     assert_eq!(roofline::floor_s(&work, &gpu), 1.0 + 3.0);
     // Four operations for each of the 4 heads of 64 elements in 3 layers.
-    assert_eq!(roofline::flops_of_pair(&config()), 4.0 * 256.0 * 3.0);
+    assert_eq!(
+        roofline::flops_of_pair(in_formats(&config(), &Formats::default())),
+        4.0 * 256.0 * 3.0
+    );
 }

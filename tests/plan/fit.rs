@@ -48,7 +48,7 @@ fn int4_is_counted_in_whole_units_of_its_packed_order() {
 #[test]
 fn an_8b_model_in_every_format_to_the_byte() {
     let config = llama_8b();
-    let bytes = |weights, head| budget::weight_bytes(&config, Formats { weights, head });
+    let bytes = |weights, head| budget::weight_bytes(&config, &Formats::of(weights, head));
     let plain = bytes(WeightFormat::Bf16, HeadFormat::Bf16);
     assert_eq!(plain, 16_060_522_496);
     assert_eq!(plain, 2 * (32 * LLAMA_LAYER + 2 * LLAMA_TABLE + LLAMA_NORMS));
@@ -63,7 +63,7 @@ fn an_8b_model_in_every_format_to_the_byte() {
     // A tied head is the embedding until it has a format of its own.
     let mut tied = llama_8b();
     tied.tied = true;
-    let of = |head| budget::weight_bytes(&tied, Formats { head, ..Formats::default() });
+    let of = |head| budget::weight_bytes(&tied, &Formats::of(WeightFormat::Bf16, head));
     assert_eq!(of(HeadFormat::Bf16), plain - 2 * LLAMA_TABLE);
     assert_eq!(of(HeadFormat::Int8) - of(HeadFormat::Bf16), LLAMA_TABLE + 2 * 128_256);
 }
@@ -93,7 +93,7 @@ fn formats_are_read_as_they_are_written() {
 
 /// Runs `check` with what fits into so much memory, on the scratch of the real backend if this
 /// build has one.
-fn with_fit(memory_bytes: u64, formats: Formats, check: impl FnOnce(&Fit<'_>)) {
+fn with_fit(memory_bytes: u64, formats: &Formats, check: impl FnOnce(&Fit<'_>)) {
     let config = llama_8b();
     let backend = module::target_for((9, 0)).map(|target| {
         let properties = Properties {
@@ -127,8 +127,8 @@ proptest! {
         packed: bool,
     ) {
         let weights = if packed { "int4" } else { "bf16" }.parse().unwrap();
-        let formats = Formats { weights, head: HeadFormat::Bf16 };
-        with_fit((gigabytes * 1e9) as u64, formats, |fit| {
+        let formats = Formats::of(weights, HeadFormat::Bf16);
+        with_fit((gigabytes * 1e9) as u64, &formats, |fit| {
             let fits = |batch, context| fit.fits(Load { batch, context }).unwrap();
             let longest = fit.largest_context(batch).unwrap();
             if longest > 0 {

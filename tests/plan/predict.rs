@@ -13,7 +13,7 @@ use std::fs;
 const MATRICES: f64 = 2.0 * (32.0 * 4096.0 * 53_248.0 + 128_256.0 * 4096.0);
 
 fn formats(weights: &str, head: HeadFormat) -> Formats {
-    Formats { weights: weights.parse().unwrap(), head }
+    Formats::of(weights.parse().unwrap(), head)
 }
 
 fn predictor<'a>(config: &'a ModelConfig, gpu: &'a Gpu, weights: &str) -> Predictor<'a> {

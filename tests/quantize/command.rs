@@ -25,7 +25,8 @@ fn mistakes_are_named_and_leave_nothing() {
     fs::create_dir(&quantised).unwrap();
     let config = fs::read_to_string(root().join("models/target/config.json")).unwrap();
     let mut config: Value = serde_json::from_str(&config).unwrap();
-    config["quantization_config"] = serde_json::json!({"quant_method": "gptq"});
+    config["quantization_config"] = serde_json::json!({"quant_method": "gptq", "bits": 4,
+        "group_size": 128});
     fs::write(quantised.join("config.json"), config.to_string()).unwrap();
     let before = names(temp.path());
     let path = |name: &str| temp.path().join(name).to_str().unwrap().to_string();

@@ -63,11 +63,8 @@ impl Reader {
         Reader { dir: dir.to_path_buf(), config, tensors }
     }
 
-    /// Without the field that the engine does not read yet.
     fn model_config(&self) -> ModelConfig {
-        let mut config = self.config.clone();
-        config.as_object_mut().unwrap().remove("quantization_config");
-        ModelConfig::parse(&config.to_string(), Path::new("config.json")).unwrap()
+        ModelConfig::parse(&self.config.to_string(), Path::new("config.json")).unwrap()
     }
 
     fn tensor(&self, name: &str, shape: &[usize]) -> HostTensor {

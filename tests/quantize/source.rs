@@ -46,7 +46,7 @@ fn matrices_of_the_layers_are_quantised_and_nothing_else() {
     let fit = ridgepoint::quantize::matrix::Fit::Range;
     assert_eq!(found, int4(&dir, &stored, grid(64, true), fit).unwrap());
     let embedding = source.matrix("model.embed_tokens.weight", [1024, 256]).unwrap();
-    assert_eq!(embedding.format(), "BF16");
+    assert_eq!(embedding.format().to_string(), "BF16");
     assert_eq!(source.vector("model.norm.weight", 256).unwrap().dtype.to_string(), "BF16");
     let plain = Dequantized(&source).matrix(name, [256, 640]).unwrap();
     let plain = plain.as_plain().unwrap();
@@ -62,7 +62,10 @@ fn a_tied_head_becomes_one_of_its_own() {
         let source = Quantizing::new(&checkpoint, scheme, &config);
         assert!(!scheme.apply(&config).tied);
         let head = source.matrix("lm_head.weight", [1024, 256]).unwrap();
-        assert_eq!((head.name(), head.format().as_str()), ("lm_head.weight", format));
+        assert_eq!(
+            (head.name(), head.format().to_string()),
+            ("lm_head.weight", format.to_string())
+        );
     }
     let scheme: Scheme = "int4".parse().unwrap();
     assert!(scheme.apply(&config).tied);

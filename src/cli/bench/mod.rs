@@ -22,7 +22,9 @@ use crate::cli::output::Output;
 use crate::cli::session::{Interrupt, Session, Started};
 use crate::engine::{EngineOptions, EngineThread, PhaseStats, Stats};
 use crate::error::{Error, Result};
+use crate::model::budget::{Formats, HeadFormat, WeightFormat};
 use crate::model::gpu::Gpu;
+use crate::tensor::Dtype;
 use crate::text::utc_now;
 use args::{BenchArgs, BenchKind, CommonArgs, SizeArgs};
 use cost::{Cost, Spent};
@@ -64,7 +66,9 @@ struct Stand<'a> {
     engine: EngineThread,
     options: EngineOptions,
     device: String,
-    weights: String,
+    /// Of the weights there, and what plain elements are.
+    formats: Formats,
+    plain: Dtype,
     interrupt: Arc<Interrupt>,
 }
 
@@ -122,12 +126,11 @@ impl<'a> Bench<'a> {
             check_writable(path)?;
         }
         let interrupt = Interrupt::watch()?;
-        let Started { engine, device, weights, load } =
+        let Started { engine, device, formats, plain, load } =
             self.session.engine(options.clone(), &self.args.engine)?;
         self.gpu = self.gpu.or_else(|| Gpu::of_device(&device));
         eprintln!("loaded in {:.3} s", load.as_secs_f64());
-        let weights = weights.to_string().to_lowercase();
-        let stand = Stand { bench: self, engine, options, device, weights, interrupt };
+        let stand = Stand { bench: self, engine, options, device, formats, plain, interrupt };
         let prompt = WARM_UP.min(stand.options.context - 1);
         let tokens = Random::new(0).tokens(prompt, stand.bench.session.config.vocab_size);
         let warm_up = request(tokens, 2.min(stand.options.context - prompt));
@@ -171,21 +174,24 @@ impl Stand<'_> {
         }
     }
 
+    fn model(&self) -> roofline::Model<'_> {
+        roofline::Model { config: &self.bench.session.config, formats: &self.formats }
+    }
+
     fn roofline_share(&self, phase: Phase, stats: &PhaseStats) -> Option<f64> {
         let gpu = self.bench.gpu.as_ref()?;
-        let config = &self.bench.session.config;
-        let work = roofline::work(config, phase, stats, self.options.running);
+        let work = roofline::work(self.model(), phase, stats, self.options.running);
         let seconds = stats.time.as_secs_f64();
         (seconds > 0.0).then(|| roofline::floor_s(&work, gpu) / seconds)
     }
 
     fn cost(&self, timelines: &[Timeline], duration: Duration, stats: &Stats) -> Cost {
         let Some(price) = self.bench.args.price_per_hour else { return Cost::default() };
-        let config = &self.bench.session.config;
         let finished = || timelines.iter().filter(|t| t.ending == Ending::Finished);
         let computed = |t: &Timeline| (t.prompt_tokens - t.cached_tokens) as u64;
         let pairs: u64 = finished().map(|t| computed(t) * t.cached_tokens as u64).sum();
-        let work = roofline::work(config, Phase::Prefill, &stats.prefill, self.options.running);
+        let work =
+            roofline::work(self.model(), Phase::Prefill, &stats.prefill, self.options.running);
         let flops: f64 = work.iter().map(|work| work.flops).sum();
         let spent = Spent {
             duration_s: duration.as_secs_f64(),
@@ -194,7 +200,7 @@ impl Stand<'_> {
             input_tokens: finished().map(computed).sum(),
             cached_tokens: finished().map(|t| t.cached_tokens as u64).sum(),
             output_tokens: finished().map(|t| t.tokens.len() as u64).sum(),
-            cached_share: (pairs as f64 * roofline::flops_of_pair(config) / flops.max(1.0))
+            cached_share: (pairs as f64 * roofline::flops_of_pair(self.model()) / flops.max(1.0))
                 .min(1.0),
         };
         Cost::of(price, &spent)
@@ -218,7 +224,15 @@ impl Stand<'_> {
                 command,
                 workload,
                 model: self.bench.session.dir.display().to_string(),
-                weights: self.weights,
+                weights: match self.formats.weights {
+                    WeightFormat::Bf16 => self.plain.to_string().to_lowercase(),
+                    packed => packed.to_string(),
+                },
+                head: match self.formats.head {
+                    HeadFormat::Bf16 => self.plain.to_string().to_lowercase(),
+                    packed => packed.to_string(),
+                },
+                matrices_in_other_formats: self.formats.others.len(),
                 dummy_weights: args.dummy_weights,
                 context: options.context,
                 running: options.running,

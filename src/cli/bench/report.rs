@@ -37,6 +37,9 @@ pub struct Settings {
     pub workload: String,
     pub model: String,
     pub weights: String,
+    pub head: String,
+    #[serde(skip_serializing_if = "is_none")]
+    pub matrices_in_other_formats: usize,
     pub dummy_weights: bool,
     pub context: usize,
     pub running: usize,
@@ -49,6 +52,10 @@ pub struct Settings {
     pub slo_tpot_ms: Option<f64>,
     pub gpu: Option<String>,
     pub price_per_hour: Option<f64>,
+}
+
+fn is_none(count: &usize) -> bool {
+    *count == 0
 }
 
 /// One result.

@@ -4,8 +4,17 @@
 use crate::backend::Phase;
 use crate::engine::PhaseStats;
 use crate::model::ModelConfig;
-use crate::model::budget::{self, StepLoad};
+use crate::model::budget::{self, Formats, StepLoad};
 use crate::model::gpu::Gpu;
+
+/// What is computed with.
+#[derive(Debug, Clone, Copy)]
+pub struct Model<'a> {
+    /// The model.
+    pub config: &'a ModelConfig,
+    /// The formats of its weights.
+    pub formats: &'a Formats,
+}
 
 /// The work of one op in all passes of a phase.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -23,7 +32,7 @@ pub struct Work {
 /// logits that one pass may have had.
 ///
 /// Sliding windows are not known to the counters: with them this is more than the least.
-pub fn work(config: &ModelConfig, phase: Phase, stats: &PhaseStats, running: usize) -> Vec<Work> {
+pub fn work(model: Model<'_>, phase: Phase, stats: &PhaseStats, running: usize) -> Vec<Work> {
     let [rows, pairs, read] = [stats.rows, stats.pairs, stats.context_tokens].map(|n| n as f64);
     let passes = stats.passes as f64;
     let logit_rows = stats.logit_rows as f64;
@@ -32,9 +41,9 @@ pub fn work(config: &ModelConfig, phase: Phase, stats: &PhaseStats, running: usi
         Phase::Decode => passes,
         Phase::Prefill => (logit_rows / running.max(1) as f64).ceil(),
     };
-    let one = totals(config, 1, 0);
-    let two = totals(config, 2, 0);
-    let longer = totals(config, 1, 1);
+    let one = totals(model, 1, 0);
+    let two = totals(model, 2, 0);
+    let longer = totals(model, 1, 1);
     let each = one.iter().zip(&two).zip(&longer);
     each.map(|((one, two), longer)| {
         let (row, pair) = (two.less(one), longer.less(one));
@@ -58,8 +67,8 @@ pub fn work(config: &ModelConfig, phase: Phase, stats: &PhaseStats, running: usi
 }
 
 /// The operations of attention for one pair of a row and a token that it sees, in all layers.
-pub fn flops_of_pair(config: &ModelConfig) -> f64 {
-    let [one, longer] = [0, 1].map(|context| totals(config, 1, context));
+pub fn flops_of_pair(model: Model<'_>) -> f64 {
+    let [one, longer] = [0, 1].map(|context| totals(model, 1, context));
     let pairs = one.iter().zip(&longer).map(|(one, longer)| longer.less(one).flops);
     pairs.sum()
 }
@@ -78,10 +87,10 @@ impl Work {
 }
 
 /// The ops of a decode step, each summed over the layers.
-fn totals(config: &ModelConfig, rows: usize, context: usize) -> Vec<Work> {
+fn totals(model: Model<'_>, rows: usize, context: usize) -> Vec<Work> {
     let load = StepLoad { phase: Phase::Decode, rows, context, logit_rows: rows };
     let mut totals: Vec<Work> = Vec::new();
-    for cost in budget::step(config, load) {
+    for cost in budget::step_in(model.config, model.formats, load) {
         let (op, bytes, flops) = (cost.op, cost.bytes as f64, cost.flops as f64);
         match totals.iter_mut().find(|total| total.op == op) {
             Some(total) => (total.bytes, total.flops) = (total.bytes + bytes, total.flops + flops),

@@ -7,7 +7,7 @@ use crate::cli::output::Output;
 use crate::error::{Error, Result};
 use crate::load::checkpoint::read_json_text;
 use crate::model::ModelConfig;
-use crate::model::budget::{BATCH_MAX, WeightFormat};
+use crate::model::budget::{BATCH_MAX, Formats, HeadFormat, WeightFormat};
 use crate::model::gpu::Gpu;
 use crate::model::predict::{Figures, Predictor, Workload};
 use serde::Deserialize;
@@ -33,6 +33,7 @@ struct Measured {
 struct Settings {
     model: Option<PathBuf>,
     weights: Option<String>,
+    head: Option<String>,
 }
 
 /// A measured workload. What is missing is left out of the table.
@@ -79,16 +80,11 @@ pub fn run(path: &Path, args: &PlanArgs, out: &mut Output) -> Result<()> {
     })?;
     let config = ModelConfig::find(model)?;
     let gpu = gpu(path, args, measured.device.as_deref())?;
-    let weights = match &measured.config.weights {
-        Some(text) => text
-            .parse()
-            .map_err(|_| Error::invalid(path, "config.weights", text, "bf16 or int4"))?,
-        None => WeightFormat::Bf16,
-    };
-    let formats = formats(args, weights)?;
+    let formats = formats(args, measured_formats(path, &measured.config)?)?;
     formats.check(&config)?;
     let prefill_tokens = args.prefill_tokens;
-    let predictor = Predictor { config: &config, formats, gpu: &gpu, prefill_tokens };
+    let predictor =
+        Predictor { config: &config, formats: formats.clone(), gpu: &gpu, prefill_tokens };
     let mut lines = Vec::new();
     for (i, run) in measured.results.iter().enumerate() {
         lines.extend(compare(path, i, run, &predictor)?);
@@ -107,6 +103,25 @@ pub fn run(path: &Path, args: &PlanArgs, out: &mut Output) -> Result<()> {
         gpu.name
     ))?;
     print(&lines, out)
+}
+
+/// The formats that the file names.
+fn measured_formats(path: &Path, config: &Settings) -> Result<Formats> {
+    let weights = match &config.weights {
+        Some(text) => text
+            .parse()
+            .map_err(|_| Error::invalid(path, "config.weights", text, "bf16 or int4"))?,
+        None => WeightFormat::Bf16,
+    };
+    let head = match config.head.as_deref() {
+        None | Some("bf16") => HeadFormat::Bf16,
+        Some("int8") => HeadFormat::Int8,
+        Some("int4") if weights != WeightFormat::Bf16 => weights.into(),
+        Some(other) => {
+            return Err(Error::invalid(path, "config.head", other, "bf16, int8 or int4"));
+        }
+    };
+    Ok(Formats::of(weights, head))
 }
 
 fn read(path: &Path) -> Result<Measured> {

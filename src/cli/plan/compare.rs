@@ -40,10 +40,10 @@ pub fn run(plan: &Plan<'_>, out: &mut Output) -> Result<()> {
         WeightFormat::Bf16 => "int4".parse()?,
         int4 => int4,
     };
-    let plain = Formats { weights: WeightFormat::Bf16, ..plan.formats };
-    Formats { weights: packed, ..plain }.check(&plan.config)?;
-    let comparison =
-        Comparison { plan, plain, packed: Formats { weights: packed, ..plan.formats } };
+    let in_all = |weights| Formats::of(weights, plan.formats.head);
+    let (plain, packed) = (in_all(WeightFormat::Bf16), in_all(packed));
+    packed.check(&plan.config)?;
+    let comparison = Comparison { plan, plain, packed };
     let batches = std::iter::successors(Some(1), |b| Some(b * 2)).take_while(|b| *b <= BATCH_END);
     let rows = batches.map(|batch| comparison.row(batch)).collect::<Result<Vec<_>>>()?;
     if plan.args.json {
@@ -53,12 +53,12 @@ pub fn run(plan: &Plan<'_>, out: &mut Output) -> Result<()> {
 }
 
 impl Comparison<'_> {
-    fn formats(&self) -> [Formats; 2] {
-        [self.plain, self.packed]
+    fn formats(&self) -> [&Formats; 2] {
+        [&self.plain, &self.packed]
     }
 
     /// A decode step in the middle of the outputs.
-    fn times(&self, formats: Formats, batch: usize) -> (Time, Time) {
+    fn times(&self, formats: &Formats, batch: usize) -> (Time, Time) {
         let work = self.plan.work;
         let context = work.prompt + (work.output - 1) / 2;
         let phase = self.plan.predictor(formats).decode(batch, context);
@@ -138,7 +138,7 @@ impl Comparison<'_> {
             None => format!("{name} helps at every batch up to {BATCH_END}"),
             Some(1) => format!("{name} does not help, not even at batch 1"),
             Some(first) => {
-                let (_, time) = self.times(self.packed, first);
+                let (_, time) = self.times(&self.packed, first);
                 let why = match time.limiting() {
                     Resource::Arithmetic => "from there on arithmetic takes the time",
                     _ => "from there on other bytes than the weights take the time",

@@ -12,10 +12,12 @@ use crate::backend::cuda::module;
 use crate::cli::args::{FitArg, HeadArg, PlanArgs};
 use crate::cli::output::Output;
 use crate::error::{Error, Result};
-use crate::model::budget::{self, BATCH_MAX, Fit, Formats, HeadFormat, Load, WeightFormat, size};
+use crate::load::Quantization;
+use crate::model::budget::{self, BATCH_MAX, Fit, Formats, HeadFormat, Load, size};
 use crate::model::gpu::Gpu;
 use crate::model::predict::{Predictor, Workload};
 use crate::model::{Limits, ModelConfig};
+use crate::tensor::{Dtype, MatrixFormat};
 use serde_json::json;
 use std::path::Path;
 use std::sync::Arc;
@@ -82,17 +84,30 @@ fn check_numbers(args: &PlanArgs) -> Result<()> {
     Ok(())
 }
 
-/// The formats that the options ask for; `weights` where they ask for none.
-fn formats(args: &PlanArgs, weights: WeightFormat) -> Result<Formats> {
-    let weights = match &args.weights {
-        Some(text) => text.parse().map_err(|e| Error::Usage(format!("--weights: {e}")))?,
-        None => weights,
+/// The formats that the options ask for; `stored` where they ask for none.
+fn formats(args: &PlanArgs, stored: Formats) -> Result<Formats> {
+    let mut formats = match &args.weights {
+        Some(text) => {
+            let bad = |e| Error::Usage(format!("--weights: {e}"));
+            Formats::of(text.parse().map_err(bad)?, HeadFormat::Bf16)
+        }
+        None => stored,
     };
-    let head = match args.head {
-        HeadArg::Bf16 => HeadFormat::Bf16,
-        HeadArg::Int8 => HeadFormat::Int8,
-    };
-    Ok(Formats { weights, head })
+    match args.head {
+        None => {}
+        Some(HeadArg::Bf16) => formats.head = HeadFormat::Bf16,
+        Some(HeadArg::Int8) => formats.head = HeadFormat::Int8,
+    }
+    Ok(formats)
+}
+
+/// The formats that a model's configuration names.
+fn stored_formats(model: &Path, config: &ModelConfig) -> Result<Formats> {
+    let Some(quantization) = Quantization::find(model)? else { return Ok(Formats::default()) };
+    Formats::stored(config, &|name, shape| {
+        let declared = quantization.declared(name, shape)?;
+        Ok(declared.unwrap_or(MatrixFormat::Plain(Dtype::Bf16)))
+    })
 }
 
 /// Tokens of prompt and output, and of both.
@@ -150,8 +165,8 @@ impl<'a> Plan<'a> {
             );
             return Err(Error::Usage(message));
         }
-        let formats = formats(args, WeightFormat::Bf16)?;
         let config = ModelConfig::find(model)?;
+        let formats = formats(args, stored_formats(model, &config)?)?;
         formats.check(&config)?;
         let (prompt, output, context) = lengths(args, &config)?;
         let work = Workload { batch: args.batch, prompt, output };
@@ -160,7 +175,7 @@ impl<'a> Plan<'a> {
     }
 
     /// Runs `ask` with what fits in weights of `formats`.
-    fn with_fit<T>(&self, formats: Formats, ask: impl FnOnce(&Fit<'_>) -> Result<T>) -> Result<T> {
+    fn with_fit<T>(&self, formats: &Formats, ask: impl FnOnce(&Fit<'_>) -> Result<T>) -> Result<T> {
         let scratch = |limits: Limits| match &self.backend {
             Some(backend) => budget::scratch_bytes(backend, &self.config, limits),
             None => Ok(0),
@@ -174,9 +189,9 @@ impl<'a> Plan<'a> {
         })
     }
 
-    fn predictor(&self, formats: Formats) -> Predictor<'_> {
+    fn predictor(&self, formats: &Formats) -> Predictor<'_> {
         let prefill_tokens = self.args.prefill_tokens;
-        Predictor { config: &self.config, formats, gpu: &self.gpu, prefill_tokens }
+        Predictor { config: &self.config, formats: formats.clone(), gpu: &self.gpu, prefill_tokens }
     }
 
     /// The load that was asked for.
@@ -190,12 +205,12 @@ impl<'a> Plan<'a> {
         let (room, gpu) = (size(fit.memory_bytes), &self.gpu.name);
         let weights = budget::weight_bytes(&self.config, fit.formats);
         if weights >= fit.memory_bytes {
-            let packed = "int4".parse().map(|weights| Formats { weights, ..fit.formats })?;
+            let packed = Formats::of("int4".parse()?, fit.formats.head);
             return Ok(Error::Usage(format!(
                 "the weights alone take {} in {}, and {} in int4, of {room} on {gpu}",
                 size(weights),
                 fit.formats,
-                size(budget::weight_bytes(&self.config, packed))
+                size(budget::weight_bytes(&self.config, &packed))
             )));
         }
         let needed = size(fit.ledger(load)?.bytes());
@@ -215,7 +230,7 @@ impl<'a> Plan<'a> {
 
     fn print_largest_batch(&self, out: &mut Output) -> Result<()> {
         let context = self.context;
-        self.with_fit(self.formats, |fit| {
+        self.with_fit(&self.formats, |fit| {
             let batch = fit.largest_batch(context)?;
             if batch == 0 {
                 return Err(self.refusal(fit, Load { batch: 1, context })?);
@@ -226,7 +241,7 @@ impl<'a> Plan<'a> {
 
     fn print_largest_context(&self, out: &mut Output) -> Result<()> {
         let batch = self.work.batch;
-        self.with_fit(self.formats, |fit| {
+        self.with_fit(&self.formats, |fit| {
             let context = fit.largest_context(batch)?;
             if context == 0 {
                 return Err(self.refusal(fit, Load { batch, context: 1 })?);

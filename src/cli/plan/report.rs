@@ -26,7 +26,7 @@ struct Report<'a> {
 
 /// Prints it.
 pub fn run(plan: &Plan<'_>, out: &mut Output) -> Result<()> {
-    let report = plan.with_fit(plan.formats, |fit| Report::new(plan, fit))?;
+    let report = plan.with_fit(&plan.formats, |fit| Report::new(plan, fit))?;
     if plan.args.json {
         return out.json(&report.json());
     }
@@ -45,7 +45,7 @@ impl<'a> Report<'a> {
         }
         let largest = contexts(&plan.config).into_iter();
         let largest = largest.map(|context| Ok((context, fit.largest_batch(context)?)));
-        let predictor = plan.predictor(plan.formats);
+        let predictor = plan.predictor(&plan.formats);
         Ok(Report {
             plan,
             ledger,

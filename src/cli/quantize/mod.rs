@@ -7,8 +7,7 @@ use crate::cli::Done;
 use crate::cli::output::Output;
 use crate::cli::session::{Interrupt, set_threads, shipped_model};
 use crate::error::{Error, Result};
-use crate::load::Checkpoint;
-use crate::load::checkpoint::read_json_text;
+use crate::load::{Checkpoint, Quantization};
 use crate::model::{ModelConfig, refuse_strangers};
 use crate::quantize::offline::{self, Job, Nowhere, Outcome, Sink};
 use crate::quantize::output::{self, Output as Directory};
@@ -69,8 +68,10 @@ fn open(args: &QuantizeArgs, methods: &[Algorithm]) -> Result<Input> {
         Some(dir) => dir.clone(),
         None => shipped_model()?,
     };
-    refuse_quantised(&dir)?;
     let config = ModelConfig::load(&dir)?;
+    if let Some(how) = Quantization::find(&dir)? {
+        return Err(how.refusal("16- or 32-bit weights"));
+    }
     if methods.iter().any(|method| method.calibrates()) && args.calibration.is_none() {
         let message = "awq and gptq need --calibration FILE, a text like those the model reads";
         return Err(Error::Usage(message.to_string()));
@@ -107,23 +108,6 @@ fn open(args: &QuantizeArgs, methods: &[Algorithm]) -> Result<Input> {
     refuse_strangers(&config, &checkpoint)?;
     // A layout can be made of what is sound: whole groups, every tensor there.
     Ok(Input { dir, config, checkpoint, calibration, rated })
-}
-
-fn refuse_quantised(dir: &Path) -> Result<()> {
-    let path = dir.join("config.json");
-    if !path.exists() {
-        return Ok(()); // which the configuration's own reader explains
-    }
-    let value: serde_json::Value = serde_json::from_str(&read_json_text(&path)?)
-        .map_err(|e| Error::invalid(&path, "content", e, "an object"))?;
-    match value.get("quantization_config") {
-        None | Some(serde_json::Value::Null) => Ok(()),
-        Some(found) => {
-            let method = found.get("quant_method").and_then(|m| m.as_str()).unwrap_or("unnamed");
-            let found = format!("a model that is quantised already ({method})");
-            Err(Error::invalid(&path, "quantization_config", found, "16- or 32-bit weights"))
-        }
-    }
 }
 
 /// Files of text, cut into windows of tokens.

@@ -22,7 +22,7 @@ pub struct Fit<'a> {
     /// The model.
     pub config: &'a ModelConfig,
     /// Its weights' formats.
-    pub formats: Formats,
+    pub formats: &'a Formats,
     /// Prompt tokens of a step.
     pub prefill_tokens: usize,
     /// Memory that the engine may use.

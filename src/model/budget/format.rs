@@ -1,8 +1,9 @@
 //! The formats of weights on a device, and their bytes.
 
-use super::{BF16, layer_matrices};
+use super::{BF16, layer_matrices, layer_parts};
 use crate::error::{Error, Result};
 use crate::model::ModelConfig;
+use crate::tensor::MatrixFormat;
 use std::fmt;
 use std::str::FromStr;
 
@@ -63,15 +64,40 @@ pub enum HeadFormat {
 }
 
 /// The formats of a model's weights.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Formats {
     /// Of the matrices of the layers.
     pub weights: WeightFormat,
     /// Of the output head.
     pub head: HeadFormat,
+    /// Matrices of layers that have another one.
+    pub others: Vec<Other>,
+}
+
+/// A matrix of a layer that has a format of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Other {
+    /// The layer.
+    pub layer: usize,
+    /// The name of the product.
+    pub matrix: &'static str,
+    /// Its format.
+    pub format: WeightFormat,
 }
 
 impl WeightFormat {
+    /// What a matrix `[n, k]` that is stored as `stored` is on a GPU. Wide groups become several of
+    /// the same scale; what has no kernel, columns in an order of their own, becomes bf16.
+    pub fn on_device(stored: MatrixFormat) -> WeightFormat {
+        match stored {
+            MatrixFormat::Int4 { group, zero_points, ordered: false } if group % 64 == 0 => {
+                let group = if group % 128 == 0 { Int4Group::G128 } else { Int4Group::G64 };
+                WeightFormat::Int4 { group, zero_points }
+            }
+            _ => WeightFormat::Bf16,
+        }
+    }
+
     /// Bytes of a matrix `[n, k]`. int4 lies in units of 64 rows and one group, each with its
     /// scales; rows that do not fill a unit take a whole one.
     pub fn bytes(self, n: u64, k: u64) -> u64 {
@@ -89,20 +115,78 @@ impl WeightFormat {
 }
 
 impl Formats {
+    /// All matrices of the layers in one format.
+    pub fn of(weights: WeightFormat, head: HeadFormat) -> Formats {
+        Formats { weights, head, others: Vec::new() }
+    }
+
+    /// What the matrices of a model are on a GPU whose stored formats `format` tells, by name and
+    /// shape. It is asked for every matrix of every layer, and for the head if it is not the
+    /// embedding.
+    ///
+    /// # Errors
+    /// Those of `format`.
+    pub fn stored(
+        config: &ModelConfig,
+        format: &dyn Fn(&str, [usize; 2]) -> Result<MatrixFormat>,
+    ) -> Result<Formats> {
+        let mut matrices = Vec::new();
+        for layer in 0..config.layers {
+            for (matrix, parts) in layer_parts(config) {
+                let mut formats = Vec::new();
+                for (part, shape) in parts {
+                    formats.push(format(&format!("model.layers.{layer}.{part}.weight"), shape)?);
+                }
+                // Parts of different formats are refused when they are stacked.
+                matrices.push((layer, matrix, WeightFormat::on_device(formats[0])));
+            }
+        }
+        let head = match config.tied {
+            true => HeadFormat::Bf16,
+            false => {
+                let shape = [config.vocab_size, config.hidden_size];
+                match format("lm_head.weight", shape)? {
+                    MatrixFormat::Int8 => HeadFormat::Int8,
+                    stored => WeightFormat::on_device(stored).into(),
+                }
+            }
+        };
+        let packed = matrices.iter().map(|(.., format)| *format);
+        let packed = packed.filter(|format| *format != WeightFormat::Bf16).collect::<Vec<_>>();
+        let weights = packed.first().copied().unwrap_or_default();
+        let others = matrices.into_iter().filter(|(.., format)| *format != weights);
+        let others = others.map(|(layer, matrix, format)| Other { layer, matrix, format });
+        Ok(Formats { weights, head, others: others.collect() })
+    }
+
+    /// The format of a matrix of a layer, by the name of the product.
+    pub fn of_matrix(&self, layer: usize, matrix: &str) -> WeightFormat {
+        let mut others = self.others.iter();
+        let other = others.find(|other| other.layer == layer && other.matrix == matrix);
+        other.map_or(self.weights, |other| other.format)
+    }
+
     /// Whether the matrices of a model can have these formats: a row holds whole groups
     /// only.
     ///
     /// # Errors
     /// [`Error::Usage`] naming the matrix.
-    pub fn check(self, config: &ModelConfig) -> Result<()> {
-        let WeightFormat::Int4 { group, .. } = self.weights else { return Ok(()) };
-        let group = group.elements();
-        match layer_matrices(config).iter().find(|(_, _, k)| !k.is_multiple_of(group)) {
-            None => Ok(()),
-            Some((name, _, k)) => Err(Error::Usage(format!(
-                "int4 in groups of {group}: the {k} columns of {name} are not a multiple of that"
-            ))),
+    pub fn check(&self, config: &ModelConfig) -> Result<()> {
+        for layer in 0..config.layers {
+            for (name, _, k) in layer_matrices(config) {
+                let WeightFormat::Int4 { group, .. } = self.of_matrix(layer, name) else {
+                    continue;
+                };
+                let group = group.elements();
+                if !k.is_multiple_of(group) {
+                    return Err(Error::Usage(format!(
+                        "int4 in groups of {group}: the {k} columns of {name} are not a multiple \
+                         of that"
+                    )));
+                }
+            }
         }
+        Ok(())
     }
 }
 
@@ -115,6 +199,15 @@ impl HeadFormat {
             HeadFormat::Int4 { group, zero_points } => {
                 WeightFormat::Int4 { group, zero_points }.bytes(vocab, hidden)
             }
+        }
+    }
+}
+
+impl From<WeightFormat> for HeadFormat {
+    fn from(format: WeightFormat) -> HeadFormat {
+        match format {
+            WeightFormat::Bf16 => HeadFormat::Bf16,
+            WeightFormat::Int4 { group, zero_points } => HeadFormat::Int4 { group, zero_points },
         }
     }
 }
@@ -174,9 +267,13 @@ impl fmt::Display for HeadFormat {
 impl fmt::Display for Formats {
     /// `bf16` if all is; else the formats of layers and head.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self == Formats::default() {
-            true => f.write_str("bf16"),
-            false => write!(f, "{}, head {}", self.weights, self.head),
+        if *self == Formats::default() {
+            return f.write_str("bf16");
+        }
+        write!(f, "{}, head {}", self.weights, self.head)?;
+        match self.others.len() {
+            0 => Ok(()),
+            others => write!(f, ", {others} matrices in other formats"),
         }
     }
 }

@@ -30,13 +30,13 @@ impl Budget {
     /// What a decoder of these limits with bf16 weights and a KV pool of `pages` take;
     /// `scratch_bytes` is what the backend needs beside (partial sums, plans).
     pub fn new(config: &ModelConfig, limits: Limits, pages: usize, scratch_bytes: u64) -> Budget {
-        Budget::in_formats(config, Formats::default(), limits, pages, scratch_bytes)
+        Budget::in_formats(config, &Formats::default(), limits, pages, scratch_bytes)
     }
 
     /// The same with weights of other formats.
     pub fn in_formats(
         config: &ModelConfig,
-        formats: Formats,
+        formats: &Formats,
         limits: Limits,
         pages: usize,
         scratch_bytes: u64,
@@ -84,7 +84,7 @@ impl Budget {
     pub fn of<B: Backend>(
         backend: &B,
         config: &ModelConfig,
-        formats: Formats,
+        formats: &Formats,
         limits: Limits,
         pages: usize,
     ) -> Result<Budget> {
@@ -99,7 +99,7 @@ impl Budget {
     pub fn check<B: Backend>(
         backend: &B,
         config: &ModelConfig,
-        formats: Formats,
+        formats: &Formats,
         limits: Limits,
         pages: usize,
     ) -> Result<()> {

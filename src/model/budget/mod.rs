@@ -12,7 +12,7 @@ mod ledger;
 mod step;
 
 pub use fit::{BATCH_MAX, Fit, Load};
-pub use format::{Formats, HeadFormat, Int4Group, WeightFormat};
+pub use format::{Formats, HeadFormat, Int4Group, Other, WeightFormat};
 pub use ledger::{Budget, Line, scratch_bytes};
 pub use step::{Cost, StepLoad, sample, step, step_in};
 
@@ -33,16 +33,19 @@ pub fn page_bytes(config: &ModelConfig) -> u64 {
 }
 
 /// Bytes of all weights.
-pub fn weight_bytes(config: &ModelConfig, formats: Formats) -> u64 {
+pub fn weight_bytes(config: &ModelConfig, formats: &Formats) -> u64 {
     let (vocab, hidden) = (config.vocab_size as u64, config.hidden_size as u64);
-    let matrices = layer_matrices(config).into_iter();
-    let layer: u64 = matrices.map(|(_, n, k)| formats.weights.bytes(n, k)).sum();
+    let matrices = layer_matrices(config);
+    let bytes = |layer| {
+        matrices.iter().map(move |&(name, n, k)| formats.of_matrix(layer, name).bytes(n, k))
+    };
+    let layers: u64 = (0..config.layers).flat_map(bytes).sum();
     let head = match formats.head {
         HeadFormat::Bf16 if config.tied => 0,
         format => format.bytes(vocab, hidden),
     };
     let small = config.layers as u64 * small_elements(config) + hidden;
-    (vocab * hidden + small) * BF16 + config.layers as u64 * layer + head
+    (vocab * hidden + small) * BF16 + layers + head
 }
 
 /// Bytes in the unit that keeps three digits before the point.
@@ -56,17 +59,34 @@ pub fn size(bytes: u64) -> String {
     format!("{value:.digits$} {}", units[unit])
 }
 
+/// A stored matrix of a layer: its name there, rows and columns.
+type Part = (&'static str, [usize; 2]);
+
+/// The matrices of a layer by the names of their products, each with those that are stored of it.
+fn layer_parts(config: &ModelConfig) -> [(&'static str, Vec<Part>); 4] {
+    let (heads, hidden) = (config.heads, config.hidden_size);
+    let (query, kv) = (heads.query * heads.dim, heads.kv * heads.dim);
+    let gate = [config.intermediate_size, hidden];
+    let qkv = vec![
+        ("self_attn.q_proj", [query, hidden]),
+        ("self_attn.k_proj", [kv, hidden]),
+        ("self_attn.v_proj", [kv, hidden]),
+    ];
+    [
+        ("qkv", qkv),
+        ("output", vec![("self_attn.o_proj", [hidden, query])]),
+        ("gate_up", vec![("mlp.gate_proj", gate), ("mlp.up_proj", gate)]),
+        ("down", vec![("mlp.down_proj", [hidden, config.intermediate_size])]),
+    ]
+}
+
 /// The matrices of a layer: name, rows, columns.
 fn layer_matrices(config: &ModelConfig) -> [(&'static str, u64, u64); 4] {
-    let heads = config.heads;
-    let (hidden, inner) = (config.hidden_size as u64, config.intermediate_size as u64);
-    let query = (heads.query * heads.dim) as u64;
-    [
-        ("qkv", heads.qkv_width() as u64, hidden),
-        ("output", hidden, query),
-        ("gate_up", 2 * inner, hidden),
-        ("down", hidden, inner),
-    ]
+    layer_parts(config).map(|(name, parts)| {
+        let rows: usize = parts.iter().map(|(_, [n, _])| n).sum();
+        let (_, [_, columns]) = parts[0];
+        (name, rows as u64, columns as u64)
+    })
 }
 
 /// `(n, k)` of the matrices of a model, each shape once.

@@ -32,11 +32,11 @@ pub struct StepLoad {
 
 /// The ops of a step in the order in which they run, with bf16 weights.
 pub fn step(config: &ModelConfig, load: StepLoad) -> Vec<Cost> {
-    step_in(config, Formats::default(), load)
+    step_in(config, &Formats::default(), load)
 }
 
 /// The same with weights of other formats.
-pub fn step_in(config: &ModelConfig, formats: Formats, load: StepLoad) -> Vec<Cost> {
+pub fn step_in(config: &ModelConfig, formats: &Formats, load: StepLoad) -> Vec<Cost> {
     let rows = load.rows as u64;
     let hidden = config.hidden_size as u64;
     let heads = config.heads;
@@ -53,7 +53,7 @@ pub fn step_in(config: &ModelConfig, formats: Formats, load: StepLoad) -> Vec<Co
         let product = |(op, n, k): (&'static str, u64, u64), moved: u64| Cost {
             op,
             layer: Some(layer),
-            bytes: formats.weights.bytes(n, k) + rows * moved,
+            bytes: formats.of_matrix(layer, op).bytes(n, k) + rows * moved,
             flops: 2 * rows * n * k,
         };
         // The stream is read and written, and its norm written.

@@ -202,7 +202,7 @@ pub fn dollars_per_million(price_per_hour: f64, tokens_per_s: f64, utilisation: 
 }
 
 /// A model in given formats on a device.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Predictor<'a> {
     /// The model.
     pub config: &'a ModelConfig,
@@ -257,11 +257,11 @@ impl Predictor<'_> {
 
     /// What turns the floors into expectations.
     pub fn shares(&self) -> Shares<'_> {
-        Shares { gpu: self.gpu, formats: self.formats }
+        Shares { gpu: self.gpu, formats: &self.formats }
     }
 
     fn add_step(&self, time: &mut PhaseTime, load: StepLoad) {
-        for cost in budget::step_in(self.config, self.formats, load) {
+        for cost in budget::step_in(self.config, &self.formats, load) {
             time.add(self.op(load.phase, &cost, 1));
         }
         if load.logit_rows > 0 {

@@ -72,7 +72,7 @@ pub struct Shares<'a> {
     /// The device.
     pub gpu: &'a Gpu,
     /// The formats.
-    pub formats: Formats,
+    pub formats: &'a Formats,
 }
 
 impl Shares<'_> {

@@ -7,6 +7,7 @@ use crate::request::TokenId;
 use serde_json::{Map, Value};
 use std::borrow::Cow;
 use std::fmt::Display;
+use std::ops::RangeInclusive;
 use std::path::Path;
 
 /// More ids than any model has to end its sequences.
@@ -47,6 +48,21 @@ impl<'a> Fields<'a> {
             what: what.into(),
             supported: supported.to_string(),
         }
+    }
+
+    /// An [`Error::Unsupported`] about the field `name`, which is `found`.
+    pub fn refusal(&self, name: &str, found: &str, supported: &str) -> Error {
+        self.unsupported(format!("{}{name} {found}", self.prefix), supported)
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        self.path
+    }
+
+    /// A field's name with those of the objects that it is in.
+    pub fn prefixed(&self, name: &str) -> String {
+        format!("{}{name}", self.prefix)
     }
 
     fn get(&self, name: &str) -> Option<&Value> {
@@ -148,6 +164,30 @@ impl<'a> Fields<'a> {
             })),
             Some(other) => Err(self.invalid(name, shown(other), "an object")),
         }
+    }
+
+    /// A whole number of `range`, or `default` if it is absent.
+    pub fn integer_or(&self, name: &str, range: RangeInclusive<i64>, default: i64) -> Result<i64> {
+        let Some(value) = self.get(name) else { return Ok(default) };
+        value.as_i64().filter(|n| range.contains(n)).ok_or_else(|| {
+            let (low, high) = (range.start(), range.end());
+            self.invalid(name, shown(value), format!("a whole number from {low} to {high}"))
+        })
+    }
+
+    /// The names of all fields, in the order of the file.
+    pub fn names(&self) -> Vec<String> {
+        self.object.keys().cloned().collect()
+    }
+
+    /// The field as a message shows it, if it is there.
+    pub fn shown(&self, name: &str) -> Option<String> {
+        self.get(name).map(shown)
+    }
+
+    /// Whether the field is there and no empty object.
+    pub fn says(&self, name: &str) -> bool {
+        self.get(name).is_some_and(|value| value.as_object().is_none_or(|o| !o.is_empty()))
     }
 
     /// One token id or a list of them, each below `vocab_size`, if the field is there.
