@@ -13,17 +13,20 @@
 //! - [`kv`]: bookkeeping of the paged KV cache.
 //! - [`load`]: checkpoint files; [`tensor`]: the weights in them; [`quantize`]: fewer bits of them.
 //! - [`text`]: tokenizer, incremental detokenisation, stop strings, chat templates.
-//! - [`cli`]: the thin binary.
+//! - [`service`]: a model directory, a device and an engine together.
+//! - [`cli`]: the thin binary; [`ffi`]: the C ABI.
 
 pub mod backend;
 pub mod cli;
 pub mod engine;
 pub mod error;
+pub mod ffi;
 pub mod kv;
 pub mod load;
 pub mod model;
 pub mod quantize;
 pub mod request;
 pub mod sample;
+pub mod service;
 pub mod tensor;
 pub mod text;

@@ -11,6 +11,7 @@ mod config;
 #[cfg(feature = "cuda")]
 mod device;
 mod engine;
+mod ffi;
 mod fuzz_corpus;
 mod kernels;
 mod kv;

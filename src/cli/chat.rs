@@ -41,7 +41,7 @@ pub fn run(
     let template = ChatTemplate::load(&session.dir)?.ok_or_else(|| no_template(&session.dir))?;
     let context = args.model.context.unwrap_or(session.config.context.min(CONTEXT_DEFAULT));
     let options = args.engine.options(context, 1, session)?;
-    let Started { engine, load, .. } = session.engine(options, &args.engine)?;
+    let Started { engine, load, .. } = session.engine(options, &args.engine.draft()?)?;
     let messages = Vec::new();
     let failed = false;
     let mut chat =

@@ -4,7 +4,7 @@ use crate::backend::Phase;
 use crate::cli::Done;
 use crate::cli::args::{EvalArgs, PhaseArg};
 use crate::cli::output::Output;
-use crate::cli::session::Session;
+use crate::cli::session::{self, Session};
 use crate::error::{Error, Result};
 use crate::load::checkpoint::read_json_text;
 use crate::request::TokenId;
@@ -26,7 +26,7 @@ struct Rating<'a> {
 
 /// Runs the command.
 pub fn run(args: &EvalArgs, out: &mut Output) -> Result<Done> {
-    let session = Session::open(&args.model)?;
+    let session = session::open(&args.model)?;
     let most = args.model.context.unwrap_or(session.config.context);
     let (source, sequences) = match (&args.source.text, &args.source.tokens) {
         (Some(path), _) => (path, windows(path, args.window, most, &session)?),

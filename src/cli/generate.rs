@@ -4,7 +4,7 @@ use crate::backend::Sampled;
 use crate::cli::args::{GenerateArgs, SamplingArgs};
 use crate::cli::output::Output;
 use crate::cli::prompts::{self, Defaults, Job};
-use crate::cli::session::{Interrupt, Session, Started};
+use crate::cli::session::{self, Interrupt, Session, Started};
 use crate::cli::{Done, chat};
 use crate::engine::{EngineThread, Event, Finish, Stream, SubmitOptions};
 use crate::error::{Error, Result};
@@ -24,7 +24,7 @@ pub fn run(args: &GenerateArgs, out: &mut Output) -> Result<Done> {
     if args.sampling.logprobs.is_some() && !args.json && args.source.prompts.is_none() {
         return Err(Error::Usage("--logprobs needs --json, where they are printed".to_string()));
     }
-    let session = Session::open(&args.model)?;
+    let session = session::open(&args.model)?;
     let defaults = Defaults {
         sampling: sampling(&args.sampling),
         max_tokens: args.max_tokens,
@@ -100,7 +100,7 @@ fn run_jobs(
     let context = context(args, session, &jobs);
     let options = args.engine.options(context, jobs.len(), session)?;
     let ahead = options.waiting.min(4 * options.running);
-    let Started { engine, load, .. } = session.engine(options, &args.engine)?;
+    let Started { engine, load, .. } = session.engine(options, &args.engine.draft()?)?;
     let single = args.source.prompts.is_none();
     let mut done = Done::Well;
     let mut jobs = jobs.into_iter();

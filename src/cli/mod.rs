@@ -3,8 +3,6 @@
 pub mod args;
 pub mod bench;
 mod chat;
-mod device;
-mod draft;
 mod eval;
 mod generate;
 pub mod kernels;

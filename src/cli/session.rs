@@ -1,214 +1,45 @@
-//! What every command that runs a model shares: finding it, choosing the device, loading.
+//! What every command that runs a model shares: finding it, threads, interrupts.
 
-use crate::cli::args::{DeviceArg, EngineArgs, ModelArgs};
-use crate::cli::device::{Device, Weights};
-use crate::cli::draft::Draft;
-use crate::engine::{EngineOptions, EngineThread, Scorer};
+use crate::cli::args::{DeviceArg, DraftArg, EngineArgs, ModelArgs};
+use crate::engine::EngineOptions;
 use crate::error::{Error, Result};
-use crate::load::{Checkpoint, Source};
-use crate::model::budget::{Formats, weight_bytes};
-use crate::model::{Limits, ModelConfig};
-use crate::quantize::{Quantizing, Scheme};
-use crate::tensor::Dtype;
-use crate::text::Tokenizer;
-use std::ops::RangeInclusive;
+use crate::service::{DeviceChoice, DraftChoice, DraftOptions, ServeOptions, SessionOptions};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, mpsc};
-use std::time::{Duration, Instant};
 
-/// A model directory whose small files have been read; the weights follow with [`Session::load`].
-pub struct Session {
-    /// The directory.
-    pub dir: PathBuf,
-    /// Its configuration.
-    pub config: ModelConfig,
-    /// Its tokenizer; commands that work on token ids alone can do without.
-    pub tokenizer: Option<Tokenizer>,
-    /// The seed of weights that are made up, if they are.
-    made_up: Option<u64>,
-    device: DeviceArg,
-    quantize: Option<Scheme>,
-    started: Instant,
+pub use crate::service::{Session, Started};
+
+/// Opens the model of the command line. Remarks go to stderr.
+pub fn open(args: &ModelArgs) -> Result<Session> {
+    open_with(args, None)
 }
 
-/// An engine that serves a session's model.
-pub struct Started {
-    /// The engine.
-    pub engine: EngineThread,
-    /// What it runs on.
-    pub device: String,
-    /// The formats of the weights there.
-    pub formats: Formats,
-    /// What plain elements are there.
-    pub plain: Dtype,
-    /// The time since [`Session::open`].
-    pub load: Duration,
+/// The same with weights that are made up of `seed`.
+pub fn open_made_up(args: &ModelArgs, seed: u64) -> Result<Session> {
+    open_with(args, Some(seed))
 }
 
-impl Session {
-    /// Chooses the device and reads configuration and tokenizer.
-    pub fn open(args: &ModelArgs) -> Result<Session> {
-        Session::with(args, None)
+fn open_with(args: &ModelArgs, made_up: Option<u64>) -> Result<Session> {
+    if let Some(threads) = args.threads {
+        set_threads(threads)?;
     }
-
-    /// The same with weights that are made up of `seed`: a `config.json` is enough of a model.
-    pub fn made_up(args: &ModelArgs, seed: u64) -> Result<Session> {
-        Session::with(args, Some(seed))
-    }
-
-    fn with(args: &ModelArgs, made_up: Option<u64>) -> Result<Session> {
-        let started = Instant::now();
-        if let Some(threads) = args.threads {
-            set_threads(threads)?;
-        }
-        let dir = match &args.model {
-            Some(dir) => dir.clone(),
-            None => shipped_model()?,
-        };
-        let config = match made_up {
-            Some(_) => ModelConfig::find(&dir)?,
-            None => ModelConfig::load(&dir)?,
-        };
-        if let Some(context) = args.context
-            && !(2..=config.context).contains(&context)
-        {
-            let most = config.context;
-            let message = format!("--context is {context}, expected 2 to {most}, the model's own");
-            return Err(Error::Usage(message));
-        }
-        let tokenizer = match dir.join("tokenizer.json").exists() {
-            true => Some(Tokenizer::load(&dir, config.vocab_size)?),
-            false => None,
-        };
-        Ok(Session {
-            dir,
-            config,
-            tokenizer,
-            made_up,
-            device: args.device,
-            quantize: args.quantize,
-            started,
-        })
-    }
-
-    /// The tokenizer, for a command that cannot do without.
-    pub fn tokenizer(&self) -> Result<&Tokenizer> {
-        self.tokenizer.as_ref().ok_or_else(|| {
-            Error::invalid(
-                &self.dir.join("tokenizer.json"),
-                "tokenizer",
-                "no such file",
-                "a tokenizer.json, or a command that works on token ids (--tokens)",
-            )
-        })
-    }
-
-    fn checkpoint(&self) -> Result<Checkpoint> {
-        match self.made_up {
-            Some(seed) => Ok(Checkpoint::made_up(seed)),
-            None => Checkpoint::open(&self.dir),
-        }
-    }
-
-    /// Loads the weights to rate sequences of at most `context` tokens, `rows` at a time.
-    pub fn scorer(&self, context: usize, rows: usize) -> Result<Box<dyn Scorer>> {
-        let checkpoint = self.checkpoint()?;
-        refuse_twice(&checkpoint, self.quantize)?;
-        let device = open(self.device, &self.dir, &self.config, &checkpoint, self.quantize)?;
-        let limits = Limits { rows, logit_rows: rows, sequences: 1, context };
-        let formats = formats(&device, &self.config, &checkpoint, self.quantize)?;
-        with_weights(&self.config, &checkpoint, self.quantize, &formats, |weights| {
-            device.scorer(weights, limits)
-        })
-    }
-
-    /// Loads the weights and starts an engine.
-    pub fn engine(&self, mut options: EngineOptions, args: &EngineArgs) -> Result<Started> {
-        let draft = Draft::open(args, &self.dir, &self.config, &mut options)?;
-        let checkpoint = self.checkpoint()?;
-        refuse_twice(&checkpoint, self.quantize)?;
-        let (dir, config, device) = (self.dir.clone(), self.config.clone(), self.device);
-        let scheme = self.quantize;
-        let tokenizer = self.tokenizer.clone();
-        let shape = [config.vocab_size, config.hidden_size];
-        let stored = checkpoint.dtype("model.embed_tokens.weight", &shape)?;
-        let (tell, told) = mpsc::channel();
-        let engine = EngineThread::start(move |server| {
-            let device = open(device, &dir, &config, &checkpoint, scheme)?;
-            let formats = formats(&device, &config, &checkpoint, scheme)?;
-            // It is listened to until the engine stands, so the receiver is there.
-            let _ = tell.send((device.name(), device.dtype_of(stored), formats.clone()));
-            with_weights(&config, &checkpoint, scheme, &formats, |weights| {
-                device.serve(server, weights, tokenizer, &options, draft)
-            })
-        })?;
-        let (device, plain, formats) = told.recv().expect("told before the engine stood");
-        Ok(Started { engine, device, formats, plain, load: self.started.elapsed() })
-    }
-}
-
-/// Opens the device and says what will run where.
-fn open(
-    device: DeviceArg,
-    dir: &Path,
-    config: &ModelConfig,
-    checkpoint: &Checkpoint,
-    scheme: Option<Scheme>,
-) -> Result<Device> {
-    let device = Device::open(device)?;
-    let megabytes = |bytes: u64| format!("{:.1} MB of weights", bytes as f64 / 1e6);
-    let weights = match scheme {
-        None if checkpoint.is_made_up() => "made-up weights".to_string(),
-        None => match checkpoint.quantization() {
-            None => megabytes(checkpoint.bytes()),
-            Some(how) => format!("{} ({how})", megabytes(checkpoint.bytes())),
-        },
-        Some(scheme) => {
-            let bytes = weight_bytes(&scheme.apply(config), &scheme.formats());
-            format!("{} quantised to {scheme}", megabytes(bytes))
-        }
+    let dir = match &args.model {
+        Some(dir) => dir.clone(),
+        None => shipped_model()?,
     };
-    let (model, device_text) = (dir.display(), device.describe());
-    eprintln!("{model}: {}, {weights}, on {device_text}", config.architecture);
-    Ok(device)
-}
-
-/// Hands `work` the weights as `scheme` makes them, or as they are stored.
-fn with_weights<T>(
-    config: &ModelConfig,
-    source: &dyn Source,
-    scheme: Option<Scheme>,
-    formats: &Formats,
-    work: impl FnOnce(&Weights<'_>) -> Result<T>,
-) -> Result<T> {
-    let Some(scheme) = scheme else { return work(&Weights { config, source, formats }) };
-    let after = &scheme.apply(config);
-    work(&Weights { config: after, source: &Quantizing::new(source, scheme, config), formats })
-}
-
-/// The formats that weights have on the device: as `scheme` makes them, or as they are stored. What
-/// cannot be loaded is mostly seen here, before anything is.
-fn formats(
-    device: &Device,
-    config: &ModelConfig,
-    source: &dyn Source,
-    scheme: Option<Scheme>,
-) -> Result<Formats> {
-    match scheme {
-        Some(scheme) => Ok(scheme.formats()),
-        None => Formats::stored(config, &|name, shape| {
-            source.format(name, shape).map(|stored| device.format_of(stored))
-        }),
-    }
-}
-
-/// What is quantised already is not quantised again.
-fn refuse_twice(checkpoint: &Checkpoint, scheme: Option<Scheme>) -> Result<()> {
-    match checkpoint.quantization() {
-        Some(how) if scheme.is_some() => Err(how.refusal("16- or 32-bit weights for --quantize")),
-        _ => Ok(()),
-    }
+    let device = match args.device {
+        DeviceArg::Auto => DeviceChoice::Auto,
+        DeviceArg::Cpu => DeviceChoice::Cpu,
+        DeviceArg::Cuda => DeviceChoice::Cuda,
+        DeviceArg::Sim => DeviceChoice::Sim,
+    };
+    let notice = Arc::new(|text: &str| eprintln!("{text}"));
+    let session =
+        Session::open(SessionOptions { dir, device, quantize: args.quantize, made_up, notice })?;
+    let context = session.context(args.context);
+    context.map_err(|why| Error::Usage(format!("--context is {why}")))?;
+    Ok(session)
 }
 
 impl EngineArgs {
@@ -219,27 +50,42 @@ impl EngineArgs {
         count: usize,
         session: &Session,
     ) -> Result<EngineOptions> {
-        const RUNNING_MAX: usize = 4096;
-        const PREFILL_MAX: usize = 1 << 16;
-        const PAGES_MAX: usize = 1 << 26;
-        let within = |name: &str, value: usize, range: RangeInclusive<usize>| {
-            let (low, high) = (range.start(), range.end());
-            let message = format!("{name} is {value}, expected {low} to {high}");
-            if range.contains(&value) { Ok(()) } else { Err(Error::Usage(message)) }
+        let options = ServeOptions {
+            running: self.running,
+            prefill_tokens: self.prefill_tokens,
+            kv_pages: self.kv_pages,
+            reserve_percent: self.reserve,
+            prefix_cache: !self.no_prefix_cache,
+            share_generated: self.share_generated,
+            ..ServeOptions::default()
         };
-        within("--running", self.running, 1..=RUNNING_MAX)?;
-        within("--prefill-tokens", self.prefill_tokens, 1..=PREFILL_MAX)?;
-        within("--reserve", self.reserve, 0..=100)?;
-        let pages = self.kv_pages.unwrap_or(1);
-        within("--kv-pages", pages, 1..=PAGES_MAX)?;
         let context = context.min(session.config.context);
-        let mut options = EngineOptions::new(context, self.running.min(count.max(1)));
-        options.pages = self.kv_pages.unwrap_or(options.pages);
-        options.prefill_tokens = self.prefill_tokens.min(context * options.running);
-        options.reserve_percent = self.reserve;
-        options.prefix_cache = !self.no_prefix_cache;
-        options.share_generated = self.share_generated;
-        Ok(options)
+        options.engine(context, count).map_err(|(field, why)| {
+            let flag = match field {
+                "reserve_percent" => "--reserve".to_string(),
+                field => format!("--{}", field.replace('_', "-")),
+            };
+            Error::Usage(format!("{flag} is {why}"))
+        })
+    }
+
+    /// What drafts.
+    pub fn draft(&self) -> Result<DraftOptions> {
+        let (choice, depth) = match &self.draft {
+            None => (None, None),
+            Some(DraftArg::Model(dir)) => (Some(DraftChoice::Model(dir.clone())), None),
+            Some(DraftArg::Ngrams { max, depth }) => {
+                (Some(DraftChoice::Ngrams { max: *max }), *depth)
+            }
+        };
+        let options = DraftOptions { choice, depth: self.depth.or(depth) };
+        match options.check() {
+            Err(_) if options.choice.is_none() => {
+                Err(Error::Usage("--depth needs --draft".to_string()))
+            }
+            Err(why) => Err(Error::Usage(format!("--{why}"))),
+            Ok(()) => Ok(options),
+        }
     }
 }
 

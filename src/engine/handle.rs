@@ -131,6 +131,11 @@ impl Stream {
         self.mail.cancel(self.id);
     }
 
+    /// What cancels the request from elsewhere, while this waits for events.
+    pub fn canceller(&self) -> Canceller {
+        Canceller { id: self.id, mail: self.mail.clone() }
+    }
+
     /// Waits for the end.
     ///
     /// # Errors
@@ -145,6 +150,19 @@ impl Stream {
                 None => unreachable!("an end came before"),
             }
         }
+    }
+}
+
+/// Cancels a request from any thread.
+pub struct Canceller {
+    id: RequestId,
+    mail: Arc<Mail>,
+}
+
+impl Canceller {
+    /// As [`Stream::cancel`]; after the end it does nothing.
+    pub fn cancel(&self) {
+        self.mail.cancel(self.id);
     }
 }
 
@@ -199,6 +217,12 @@ impl EngineThread {
     /// A way to send it requests.
     pub fn client(&self) -> &Client {
         &self.client
+    }
+
+    /// Ends the engine's work after the present step; requests that are still open fail. The
+    /// thread is waited for when this is dropped.
+    pub fn close(&self) {
+        self.mail.close(true);
     }
 }
 

@@ -22,7 +22,7 @@ mod stats;
 pub use self::core::{Completion, Engine, EngineOptions};
 pub use events::{Event, Finish, RequestId};
 pub use generator::{Generation, Generator};
-pub use handle::{Client, EngineThread, Health, Server, Stream};
+pub use handle::{Canceller, Client, EngineThread, Health, Server, Stream};
 pub use mail::SubmitOptions;
 pub use score::Scorer;
 pub use stats::{PhaseStats, Stats};

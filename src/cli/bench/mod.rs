@@ -19,7 +19,7 @@ pub mod workload;
 use crate::backend::{Phase, pages_for};
 use crate::cli::Done;
 use crate::cli::output::Output;
-use crate::cli::session::{Interrupt, Session, Started};
+use crate::cli::session::{self, Interrupt, Session, Started};
 use crate::engine::{EngineOptions, EngineThread, PhaseStats, Stats};
 use crate::error::{Error, Result};
 use crate::model::budget::{Formats, HeadFormat, WeightFormat};
@@ -85,8 +85,8 @@ impl<'a> Bench<'a> {
             }
         }
         let session = match args.dummy_weights {
-            true => Session::made_up(&args.model, args.seed)?,
-            false => Session::open(&args.model)?,
+            true => session::open_made_up(&args.model, args.seed)?,
+            false => session::open(&args.model)?,
         };
         Ok(Bench { args, session, gpu, slo })
     }
@@ -127,7 +127,7 @@ impl<'a> Bench<'a> {
         }
         let interrupt = Interrupt::watch()?;
         let Started { engine, device, formats, plain, load } =
-            self.session.engine(options.clone(), &self.args.engine)?;
+            self.session.engine(options.clone(), &self.args.engine.draft()?)?;
         self.gpu = self.gpu.or_else(|| Gpu::of_device(&device));
         eprintln!("loaded in {:.3} s", load.as_secs_f64());
         let stand = Stand { bench: self, engine, options, device, formats, plain, interrupt };

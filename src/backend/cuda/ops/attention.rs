@@ -5,7 +5,7 @@
 //! the device together with the block tables. A decode launch is the same for every step of the
 //! same capacity, whatever its plan says, so that one recorded graph serves all of them.
 
-use super::check;
+use super::check::{self, Checked};
 use crate::backend::Heads;
 use crate::backend::cuda::driver::DevicePtr;
 use crate::backend::cuda::kernels::{Kernels, Shape};
@@ -222,6 +222,29 @@ pub struct AttentionDecode {
     pub blocks: u32,
 }
 
+impl AttentionDecode {
+    /// Whether [`attention_decode`] takes it, if [`check_heads`] does not refuse its heads.
+    pub fn check(&self) -> Checked {
+        let (capacity, group) = (self.capacity, group_of(self.heads));
+        let few = group <= ATTENTION_COLUMNS;
+        check::ensure(few, || format!("{group} query heads for a key/value head"))?;
+        let holds = capacity.sequence_rows > 0 && capacity.context <= POSITIONS_MAX;
+        check::ensure(holds, || format!("{capacity:?}"))?;
+        check::ensure(self.blocks > 0, || "a grid without blocks".to_string())?;
+        let vectors = [
+            ("q", self.q),
+            ("k_pages", self.k_pages),
+            ("v_pages", self.v_pages),
+            ("plan", self.plan),
+            ("out", self.out),
+            ("partials", self.partials),
+        ];
+        vectors.iter().try_for_each(|(what, at)| check::vectors(what, *at))?;
+        check::words("block_tables", self.block_tables)?;
+        check::words("arrivals", self.arrivals)
+    }
+}
+
 /// Causal attention of a batch's rows over the pages of their sequences, by the decode family.
 ///
 /// # Errors
@@ -231,21 +254,8 @@ pub struct AttentionDecode {
 /// If there is no kernel for the heads, or an address is null or not aligned.
 pub fn attention_decode(kernels: &Kernels, op: &AttentionDecode) -> Result<()> {
     let AttentionDecode { heads, capacity, .. } = *op;
+    check::demand(op.check());
     let group = group_of(heads);
-    assert!(group <= ATTENTION_COLUMNS, "{group} query heads for a key/value head");
-    assert!(capacity.sequence_rows > 0 && capacity.context <= POSITIONS_MAX, "{capacity:?}");
-    assert!(op.blocks > 0, "a grid without blocks");
-    let vectors = [
-        ("q", op.q),
-        ("k_pages", op.k_pages),
-        ("v_pages", op.v_pages),
-        ("plan", op.plan),
-        ("out", op.out),
-        ("partials", op.partials),
-    ];
-    vectors.iter().for_each(|(what, at)| check::demand(check::vectors(what, *at)));
-    check::demand(check::words("block_tables", op.block_tables));
-    check::demand(check::words("arrivals", op.arrivals));
     let columns = if group * capacity.sequence_rows > 16 { 32 } else { 16 };
     let dim = heads.dim as u32;
     let weights = capacity.partial_sums(heads) * heads.dim as u64 * F32_BYTES;
@@ -339,6 +349,24 @@ pub struct AttentionPrefill {
     pub window: Option<u32>,
 }
 
+impl AttentionPrefill {
+    /// Whether [`attention_prefill`] takes it, if [`check_heads`] does not refuse its heads.
+    pub fn check(&self) -> Checked {
+        group_of(self.heads);
+        let rows = self.tile_rows;
+        check::ensure(rows == 64 || rows == 128, || format!("tiles of {rows} rows"))?;
+        let vectors = [
+            ("q", self.q),
+            ("k_pages", self.k_pages),
+            ("v_pages", self.v_pages),
+            ("out", self.out),
+        ];
+        vectors.iter().try_for_each(|(what, at)| check::vectors(what, *at))?;
+        check::words("block_tables", self.block_tables)?;
+        check::words("tiles", self.tiles)
+    }
+}
+
 /// Causal attention of a batch's rows over the pages of their sequences, by the prefill family.
 ///
 /// # Errors
@@ -347,13 +375,8 @@ pub struct AttentionPrefill {
 /// # Panics
 /// If there is no kernel for the heads or the tile, or an address is null or not aligned.
 pub fn attention_prefill(kernels: &Kernels, op: &AttentionPrefill) -> Result<()> {
+    check::demand(op.check());
     let (heads, rows) = (op.heads, op.tile_rows);
-    group_of(heads);
-    assert!(rows == 64 || rows == 128, "tiles of {rows} rows");
-    let vectors = [("q", op.q), ("k_pages", op.k_pages), ("v_pages", op.v_pages), ("out", op.out)];
-    vectors.iter().for_each(|(what, at)| check::demand(check::vectors(what, *at)));
-    check::demand(check::words("block_tables", op.block_tables));
-    check::demand(check::words("tiles", op.tiles));
     let dim = heads.dim as u32;
     let params = AttentionPrefillParams {
         q: op.q,

@@ -8,6 +8,7 @@ use crate::backend::cuda::params::{
 };
 use crate::error::Result;
 
+use super::check::{self, Checked};
 use super::gemm_kernels::{K_LIMIT, K_STEP, N_LIMIT};
 pub use super::gemm_kernels::{Ring, Variant, WeightKind, check_product};
 
@@ -190,7 +191,7 @@ fn variant(kernels: &Kernels, op: &Gemm, tile: u32) -> Variant {
 }
 
 fn launch(kernels: &Kernels, op: &Gemm, variant: &Variant) -> Result<()> {
-    check(op);
+    check::demand(op.check());
     let (rows, n) = (op.rows as u32, op.n as u32);
     let row_tiles = rows.div_ceil(variant.tile);
     let (grid, splits) = match op.phase {
@@ -206,27 +207,38 @@ fn launch(kernels: &Kernels, op: &Gemm, variant: &Variant) -> Result<()> {
     kernels.launch(&variant.symbol(), shape, &params(op, splits))
 }
 
-fn check(op: &Gemm) {
-    let (rows, n, k) = (op.rows, op.n, op.k);
-    assert!(rows < 1 << 24 && n < N_LIMIT && k < K_LIMIT, "{rows} rows, W [{n}, {k}]");
-    assert!(n > 0 && k > 0 && k.is_multiple_of(K_STEP as usize), "W [{n}, {k}]");
-    let weight = op.weight.at();
-    if let Weight::Int4 { group, .. } = op.weight {
-        assert!(k.is_multiple_of(group as usize), "{k} columns in groups of {group}");
-    }
-    let squares = op.norm.map_or(0, |norm| norm.squares);
-    let own = [op.x, weight, squares, op.bias, op.out, op.partials, op.arrivals];
-    let further = match op.output {
-        Output::Residual { stream, gamma, squares } => {
-            assert!(stream != 0 && gamma != 0 && squares != 0, "{:?}", op.output);
-            [stream, gamma, squares]
+impl Gemm {
+    /// Whether [`gemm`] takes it, if [`check_product`] does not refuse its shape.
+    pub fn check(&self) -> Checked {
+        let (rows, n, k) = (self.rows, self.n, self.k);
+        let within = rows < 1 << 24 && n < N_LIMIT && k < K_LIMIT;
+        check::ensure(within, || format!("{rows} rows, W [{n}, {k}]"))?;
+        let steps = n > 0 && k > 0 && k.is_multiple_of(K_STEP as usize);
+        check::ensure(steps, || format!("W [{n}, {k}]"))?;
+        if let Weight::Int4 { group, .. } = self.weight {
+            let whole = k.is_multiple_of(group as usize);
+            check::ensure(whole, || format!("{k} columns in groups of {group}"))?;
         }
-        _ => [0; 3],
-    };
-    let aligned = own.iter().chain(&further).all(|at| at.is_multiple_of(16));
-    assert!(aligned && op.x != 0 && weight != 0 && op.out != 0, "{op:?}");
-    if matches!(op.output, Output::SwiGlu | Output::Residual { .. }) {
-        assert!(n.is_multiple_of(NORM_GROUP as usize), "{:?} of {n} features", op.output);
+        let squares = self.norm.map_or(0, |norm| norm.squares);
+        check::vectors("x", self.x)?;
+        check::vectors("weight", self.weight.at())?;
+        check::vectors("out", self.out)?;
+        let optional = [
+            ("squares of the norm", squares),
+            ("bias", self.bias),
+            ("partials", self.partials),
+            ("arrivals", self.arrivals),
+        ];
+        let given = optional.iter().filter(|(_, at)| *at != 0);
+        given.into_iter().try_for_each(|(what, at)| check::vectors(what, *at))?;
+        if let Output::Residual { stream, gamma, squares } = self.output {
+            check::vectors("stream", stream)?;
+            check::vectors("gamma", gamma)?;
+            check::vectors("squares", squares)?;
+        }
+        let groups = matches!(self.output, Output::SwiGlu | Output::Residual { .. });
+        let whole = !groups || n.is_multiple_of(NORM_GROUP as usize);
+        check::ensure(whole, || format!("{:?} of {n} features", self.output))
     }
 }
 

@@ -1,14 +1,54 @@
-//! `--draft`: what drafts for an engine, checked before anything large is loaded.
+//! What drafts for an engine, checked before anything large is loaded.
 
 use crate::backend::Backend;
-use crate::cli::args::{DraftArg, EngineArgs};
-use crate::engine::speculate::{DEPTH_MAX, Depths, DraftModel, Drafter, Ngrams};
+use crate::engine::speculate::{DEPTH_MAX, Depths, DraftModel, Drafter, LENGTH_MAX, Ngrams};
 use crate::engine::{Engine, EngineOptions};
 use crate::error::{Error, Result};
 use crate::load::{Checkpoint, Source};
 use crate::model::budget::{Budget, Formats, size};
 use crate::model::{Decoder, Limits, ModelConfig};
-use std::path::Path;
+use crate::service::session::Notice;
+use std::path::{Path, PathBuf};
+
+/// Something that can draft.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DraftChoice {
+    /// Prompt lookup.
+    Ngrams {
+        /// The longest run of tokens that is looked for, at most [`LENGTH_MAX`].
+        max: usize,
+    },
+    /// The model of a directory.
+    Model(PathBuf),
+}
+
+/// What is to draft, if anything.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DraftOptions {
+    /// Who.
+    pub choice: Option<DraftChoice>,
+    /// Tokens of every draft; `None` is as many as pay.
+    pub depth: Option<usize>,
+}
+
+impl DraftOptions {
+    /// Whether the numbers are in their ranges.
+    ///
+    /// # Errors
+    /// What is wrong, beginning with the field's name.
+    pub fn check(&self) -> std::result::Result<(), String> {
+        match (self.depth, &self.choice) {
+            (Some(depth), _) if depth > DEPTH_MAX => {
+                Err(format!("depth is {depth}, expected 0 to {DEPTH_MAX}"))
+            }
+            (Some(_), None) => Err("depth needs something that drafts".to_string()),
+            (_, Some(DraftChoice::Ngrams { max })) if !(1..=LENGTH_MAX).contains(max) => {
+                Err(format!("draft looks for runs of {max} tokens, expected 1 to {LENGTH_MAX}"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
 
 /// What drafts, and how deep.
 pub struct Draft {
@@ -22,37 +62,31 @@ enum Who {
 }
 
 impl Draft {
-    /// What the options ask for, for the model in `dir`. Makes `options` ready for it.
+    /// What the options ask for, for the model in `dir`. Makes `engine` ready for it.
     ///
     /// # Errors
-    /// A draft model that cannot stand beside this one, or a depth out of range.
+    /// A draft model that cannot stand beside this one.
+    ///
+    /// # Panics
+    /// If [`DraftOptions::check`] refuses the options.
     pub fn open(
-        args: &EngineArgs,
+        options: &DraftOptions,
         dir: &Path,
         config: &ModelConfig,
-        options: &mut EngineOptions,
+        engine: &mut EngineOptions,
+        notice: &Notice,
     ) -> Result<Option<Draft>> {
-        if let Some(depth) = args.depth
-            && depth > DEPTH_MAX
-        {
-            return Err(Error::Usage(format!("--depth is {depth}, expected 0 to {DEPTH_MAX}")));
-        }
-        let Some(draft) = &args.draft else {
-            return match args.depth {
-                Some(_) => Err(Error::Usage("--depth needs --draft".to_string())),
-                None => Ok(None),
-            };
-        };
-        let (who, depth) = match draft {
-            DraftArg::Ngrams { max, depth } => (Who::Ngrams(*max), *depth),
-            DraftArg::Model(path) => {
-                let model = open_model(path, dir, config, options.context)?;
-                (Who::Model(Box::new(model)), None)
+        options.check().unwrap_or_else(|why| panic!("{why}"));
+        let who = match &options.choice {
+            None => return Ok(None),
+            Some(DraftChoice::Ngrams { max }) => Who::Ngrams(*max),
+            Some(DraftChoice::Model(path)) => {
+                let model = open_model(path, dir, config, engine.context, notice)?;
+                Who::Model(Box::new(model))
             }
         };
-        let depth = args.depth.or(depth);
-        options.depth = depth.unwrap_or(DEPTH_MAX);
-        Ok(Some(Draft { who, depth }))
+        engine.depth = options.depth.unwrap_or(DEPTH_MAX);
+        Ok(Some(Draft { who, depth: options.depth }))
     }
 
     /// Says whether model and draft fit beside each other, before either is loaded. `needs` is the
@@ -93,6 +127,7 @@ impl Draft {
         engine: &mut Engine<T>,
         backend: B,
         options: &EngineOptions,
+        notice: &Notice,
     ) -> Result<()> {
         let drafter: Box<dyn Drafter> = match self.who {
             Who::Ngrams(max) => Box::new(Ngrams::new(max)),
@@ -100,7 +135,7 @@ impl Draft {
                 let (config, checkpoint) = *model;
                 let decoder = Decoder::load(backend, config, &checkpoint, limits(options))?;
                 for remark in decoder.backend().remarks() {
-                    eprintln!("{}: {remark}", checkpoint.dir().display());
+                    notice(&format!("{}: {remark}", checkpoint.dir().display()));
                 }
                 Box::new(DraftModel::new(decoder, options.pages)?)
             }
@@ -120,6 +155,7 @@ fn open_model(
     dir: &Path,
     target: &ModelConfig,
     context: usize,
+    notice: &Notice,
 ) -> Result<(ModelConfig, Checkpoint)> {
     let config = ModelConfig::load(path)?;
     let refuse = |what: &str, found: String, expected: String| {
@@ -145,7 +181,7 @@ fn open_model(
     }
     let weights = |config: &ModelConfig| Budget::new(config, Limits::ONE, 0, 0).bytes();
     if weights(&config) > weights(target) {
-        eprintln!("{}: a draft larger than the model it drafts for", path.display());
+        notice(&format!("{}: a draft larger than the model it drafts for", path.display()));
     }
     Ok((config, Checkpoint::open(path)?))
 }

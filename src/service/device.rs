@@ -1,4 +1,4 @@
-//! `--device`: which device runs a model, and why not another.
+//! Which device runs a model, and why not another.
 
 use crate::backend::cpu::CpuBackend;
 #[cfg(feature = "cuda")]
@@ -7,8 +7,6 @@ use crate::backend::cuda::{
     driver::{CudaDriver, SimDriver},
 };
 use crate::backend::{Backend, pages_for};
-use crate::cli::args::DeviceArg;
-use crate::cli::draft::Draft;
 use crate::engine::{Engine, EngineOptions, Generator, Scorer, Server};
 #[cfg(not(feature = "cuda"))]
 use crate::error::Error;
@@ -16,10 +14,26 @@ use crate::error::Result;
 use crate::load::Source;
 use crate::model::budget::{Budget, Formats};
 use crate::model::{Decoder, Limits, ModelConfig};
+use crate::service::draft::Draft;
+use crate::service::session::Notice;
 use crate::tensor::{Dtype, MatrixFormat};
 use crate::text::Tokenizer;
 #[cfg(feature = "cuda")]
 use std::sync::Arc;
+
+/// The device that is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum DeviceChoice {
+    /// A GPU where there is one that works, else the processor, which is said.
+    #[default]
+    Auto,
+    /// The processor.
+    Cpu,
+    /// A GPU.
+    Cuda,
+    /// The PTX simulator.
+    Sim,
+}
 
 /// The weights of a model and what is made of them.
 pub struct Weights<'a> {
@@ -49,15 +63,15 @@ impl Device {
     /// # Errors
     /// [`Error::Device`] if the device is missing or unfit, [`Error::Usage`] if this build cannot
     /// drive one.
-    pub fn open(device: DeviceArg) -> Result<Device> {
+    pub fn open(device: DeviceChoice) -> Result<Device> {
         match device {
-            DeviceArg::Cpu => Ok(Device::Cpu { instead: None }),
-            DeviceArg::Auto => {
+            DeviceChoice::Cpu => Ok(Device::Cpu { instead: None }),
+            DeviceChoice::Auto => {
                 Ok(open_gpu()
                     .unwrap_or_else(|error| Device::Cpu { instead: Some(error.to_string()) }))
             }
-            DeviceArg::Cuda => open_gpu(),
-            DeviceArg::Sim => open_sim(),
+            DeviceChoice::Cuda => open_gpu(),
+            DeviceChoice::Sim => open_sim(),
         }
     }
 
@@ -106,16 +120,21 @@ impl Device {
     ///
     /// # Errors
     /// What the weights or the device make impossible.
-    pub fn scorer(self, weights: &Weights<'_>, limits: Limits) -> Result<Box<dyn Scorer>> {
+    pub fn scorer(
+        self,
+        weights: &Weights<'_>,
+        limits: Limits,
+        notice: &Notice,
+    ) -> Result<Box<dyn Scorer>> {
         let pages = pages_for(limits.context);
         Ok(match self {
             Device::Cpu { .. } => {
-                let decoder = load(CpuBackend::new(), weights, limits, pages)?;
+                let decoder = load(CpuBackend::new(), weights, limits, pages, notice)?;
                 Box::new(Generator::new(decoder)?)
             }
             #[cfg(feature = "cuda")]
             Device::Cuda(backend) => {
-                let decoder = load(*backend, weights, limits, pages)?;
+                let decoder = load(*backend, weights, limits, pages, notice)?;
                 Box::new(Generator::new(decoder)?)
             }
         })
@@ -132,16 +151,17 @@ impl Device {
         tokenizer: Option<Tokenizer>,
         options: &EngineOptions,
         draft: Option<Draft>,
+        notice: &Notice,
     ) -> Result<()> {
         match self {
             Device::Cpu { .. } => {
                 let backends = (CpuBackend::new(), CpuBackend::new());
-                serve(server, backends, weights, tokenizer, options, draft)
+                serve(server, backends, weights, tokenizer, options, draft, notice)
             }
             #[cfg(feature = "cuda")]
             Device::Cuda(backend) => {
                 let second = backend.another()?;
-                serve(server, (*backend, second), weights, tokenizer, options, draft)
+                serve(server, (*backend, second), weights, tokenizer, options, draft, notice)
             }
         }
     }
@@ -155,16 +175,17 @@ fn serve<B: Backend + 'static>(
     tokenizer: Option<Tokenizer>,
     options: &EngineOptions,
     draft: Option<Draft>,
+    notice: &Notice,
 ) -> Result<()> {
     let (limits, pages) = (options.limits(), options.pages);
     if let Some(draft) = &draft {
         let needs = Budget::of(&backend, weights.config, weights.formats, limits, pages)?;
         draft.check(&backend, &needs, options)?;
     }
-    let decoder = load(backend, weights, limits, pages)?;
+    let decoder = load(backend, weights, limits, pages, notice)?;
     let mut engine = Engine::new(decoder, tokenizer, options)?;
     if let Some(draft) = draft {
-        draft.attach(&mut engine, second, options)?;
+        draft.attach(&mut engine, second, options, notice)?;
     }
     server.serve(engine)
 }
@@ -174,11 +195,12 @@ fn load<B: Backend>(
     weights: &Weights<'_>,
     limits: Limits,
     pages: usize,
+    notice: &Notice,
 ) -> Result<Decoder<B>> {
     Budget::check(&backend, weights.config, weights.formats, limits, pages)?;
     let decoder = Decoder::load(backend, weights.config.clone(), weights.source, limits)?;
     for remark in decoder.backend().remarks() {
-        eprintln!("{}: {remark}", weights.source.dir().display());
+        notice(&format!("{}: {remark}", weights.source.dir().display()));
     }
     Ok(decoder)
 }

@@ -1,0 +1,9 @@
+//! The C ABI, called as C calls it.
+#![allow(unsafe_code)] // that is how
+
+mod calls;
+mod engines;
+
+mod header;
+mod kernel_calls;
+mod orders;
