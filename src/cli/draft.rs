@@ -1,13 +1,14 @@
 //! `--draft`: what drafts for an engine, checked before anything large is loaded.
 
-use crate::backend::Backend;
+use crate::backend::{Backend, pages_for};
 use crate::cli::args::{DraftArg, EngineArgs};
-use crate::engine::speculate::{DEPTH_MAX, Depths, DraftModel, Drafter, Ngrams};
+use crate::engine::speculate::{DEPTH_MAX, Depths, DraftCounts, DraftModel, Drafter, Ngrams};
 use crate::engine::{Engine, EngineOptions};
 use crate::error::{Error, Result};
 use crate::load::Checkpoint;
-use crate::model::budget::{Budget, Formats, size};
+use crate::model::budget::{Budget, Formats, page_bytes, parameters, size};
 use crate::model::{Decoder, Limits, ModelConfig};
+use serde::Serialize;
 use std::path::Path;
 
 /// What drafts, and how deep.
@@ -55,14 +56,15 @@ impl Draft {
         Ok(Some(Draft { who, depth }))
     }
 
-    /// Says whether model and draft fit beside each other, before either is loaded. `needs` is the
-    /// model's own budget.
+    /// Says whether a model and its draft fit beside each other, before either is loaded. `needs`
+    /// is the budget of the model of `config` alone.
     ///
     /// # Errors
-    /// [`Error::Device`] with the draft's table if they do not.
+    /// [`Error::Device`] with the draft's table, and with what would fit, if they do not.
     pub fn check<B: Backend>(
         &self,
         backend: &B,
+        config: &ModelConfig,
         needs: &Budget,
         options: &EngineOptions,
     ) -> Result<()> {
@@ -71,15 +73,25 @@ impl Draft {
         };
         let (limits, pages) = (limits(options), options.pages);
         let own = Budget::of(backend, &model.0, Formats::default(), limits, pages)?;
-        match needs.bytes() + own.bytes() <= free {
-            true => Ok(()),
-            false => Err(Error::Device(format!(
-                "{} of device memory are free, too little for the model, {}, and its draft:\n\
-                 {own}\nA smaller --context or --running takes less.",
-                size(free),
-                size(needs.bytes())
-            ))),
+        let over = (needs.bytes() + own.bytes()).saturating_sub(free);
+        if over == 0 {
+            return Ok(());
         }
+        // Both have as many pages, of sizes of their own.
+        let each = page_bytes(config) + page_bytes(&model.0);
+        let fitting = (pages as u64).saturating_sub(over.div_ceil(each));
+        let remedy = match fitting >= pages_for(options.context) as u64 {
+            true => format!("Both fit with --kv-pages {fitting}."),
+            false => "Not even one request fits: a smaller --context or --running takes less, or \
+                      leave out --draft."
+                .to_string(),
+        };
+        Err(Error::Device(format!(
+            "{} of device memory are free, too little for the model, {}, and its draft:\n{own}\n\
+             {remedy}",
+            size(free),
+            size(needs.bytes())
+        )))
     }
 
     /// Gives the engine its drafter, on `backend`.
@@ -138,9 +150,54 @@ fn open_model(
         let expected = format!("at least {context}, or a smaller --context");
         return refuse("max_position_embeddings", config.context.to_string(), expected);
     }
-    let weights = |config: &ModelConfig| Budget::new(config, Limits::ONE, 0, 0).bytes();
-    if weights(&config) > weights(target) {
-        eprintln!("{}: a draft larger than the model it drafts for", path.display());
+    let (own, other) = (parameters(&config), parameters(target));
+    if own > other {
+        eprintln!(
+            "warning: {}: a draft of {own} parameters for a model of {other}: it will hardly pay",
+            path.display()
+        );
     }
     Ok((config, Checkpoint::open(path)?))
+}
+
+/// What drafts did, as results show it.
+#[derive(Debug, Serialize)]
+pub struct DraftFigures {
+    /// Decode steps of the model, one for each sequence of a step.
+    pub steps: u64,
+    /// Mean tokens that such a step gave; `None` without steps.
+    pub tokens_per_step: Option<f64>,
+    /// Drafted tokens that the model computed.
+    pub drafted_tokens: u64,
+    /// Of these, those that were drawn.
+    pub accepted_tokens: u64,
+    /// Of these, those that came to nothing.
+    pub wasted_tokens: u64,
+    /// By place in the draft, the share of the drafted tokens that were drawn.
+    pub acceptance_by_position: Vec<f64>,
+}
+
+impl DraftFigures {
+    /// Of what was counted.
+    pub fn of(counts: &DraftCounts) -> DraftFigures {
+        DraftFigures {
+            steps: counts.steps,
+            tokens_per_step: counts.tokens_per_step(),
+            drafted_tokens: counts.drafted.iter().sum(),
+            accepted_tokens: counts.accepted.iter().sum(),
+            wasted_tokens: counts.wasted(),
+            acceptance_by_position: counts.acceptance(),
+        }
+    }
+
+    /// The acceptance of each place in percent, for a reader; a dash where nothing was drafted.
+    pub fn acceptance(&self) -> String {
+        match self.acceptance_by_position.is_empty() {
+            true => "-".to_string(),
+            false => {
+                let percent = |share: &f64| format!("{:.0}", 100.0 * share);
+                self.acceptance_by_position.iter().map(percent).collect::<Vec<_>>().join(" ")
+            }
+        }
+    }
 }
