@@ -21,6 +21,9 @@ const CHANCE_RATE: f64 = 1.0 / 12.0;
 const COMMON_RATE: f64 = 1.0 / 64.0;
 /// What is believed of the first draft of all.
 const FIRST_CHANCE: f64 = 0.7;
+/// By how much drafts must promise to be better than none. The best of many estimates is more often
+/// one that errs in its own favour.
+const MARGIN: f64 = 1.03;
 /// A token that is right less often than this is not worth a look.
 const LEAST_GAIN: f64 = 0.02;
 /// How much of a time is forgotten at each new one.
@@ -225,7 +228,7 @@ impl Depths {
     fn worthwhile(&self, by_gain: &[(f64, usize)], wanted: &[Wanted], rows: usize) -> usize {
         let plain = self.pass.expect(rows);
         let (mut tokens, mut drafting) = (rows as f64, 0.0);
-        let (mut best, mut taken) = (tokens / plain.max(1e-12), 0);
+        let (mut best, mut taken) = (MARGIN * tokens / plain.max(1e-12), 0);
         let mut depths = vec![0; wanted.len()];
         let mut asking = [0usize; DEPTH_MAX];
         // Beyond what was seen, times are a guess: one step goes no further than twice as far.
