@@ -10,6 +10,7 @@ mod common;
 mod config;
 #[cfg(feature = "cuda")]
 mod device;
+mod drafts;
 mod engine;
 mod ffi;
 mod fuzz_corpus;

@@ -210,8 +210,8 @@ fn unsafe_stands_only_where_it_may() {
     for (name, text) in source_files(&["src", "ptxsim/src"], &["rs"]) {
         let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
         let uses = code.filter(|l| l.contains("unsafe ") || l.contains("allow(unsafe_code)"));
-        let may = |at: &&str| name == **at || at.ends_with('/') && name.starts_with(**at);
-        if uses.count() > 0 && !UNSAFE.iter().any(|at| may(&at)) {
+        let may = |at: &str| name == at || at.ends_with('/') && name.starts_with(at);
+        if uses.count() > 0 && !UNSAFE.iter().any(|at| may(at)) {
             faults.push(name);
         }
     }

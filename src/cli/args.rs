@@ -5,6 +5,7 @@ use crate::cli::quantize::args::QuantizeArgs;
 use crate::engine::speculate::LENGTH_MAX;
 use crate::quantize::Scheme;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::fmt;
 use std::path::PathBuf;
 
 /// Tokens of the longest run that `--draft ngram` looks for.
@@ -166,6 +167,18 @@ pub enum DraftArg {
     },
     /// A model.
     Model(PathBuf),
+}
+
+impl fmt::Display for DraftArg {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            DraftArg::Model(path) => path.display().fmt(f),
+            DraftArg::Ngrams { max, depth: None } => write!(f, "ngram:max={max}"),
+            DraftArg::Ngrams { max, depth: Some(depth) } => {
+                write!(f, "ngram:max={max},depth={depth}")
+            }
+        }
+    }
 }
 
 fn parse_draft(text: &str) -> Result<DraftArg, String> {

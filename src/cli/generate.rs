@@ -2,6 +2,7 @@
 
 use crate::backend::Sampled;
 use crate::cli::args::{GenerateArgs, SamplingArgs};
+use crate::cli::draft::DraftFigures;
 use crate::cli::output::Output;
 use crate::cli::prompts::{self, Defaults, Job};
 use crate::cli::session::{self, Interrupt, Session, Started};
@@ -255,6 +256,7 @@ impl<'a> Printer<'a> {
             cached_tokens: finish.cached_tokens,
             finish_reason: finish.reason,
             seconds: Seconds::new(load, &finish),
+            speculation: finish.drafts.as_deref().map(DraftFigures::of),
             logprobs: self.request.sampling.logprobs.is_some().then_some(self.logprobs),
         })
     }
@@ -308,6 +310,9 @@ pub struct Report {
     pub finish_reason: FinishReason,
     /// Where the time went.
     pub seconds: Seconds,
+    /// What drafts did, if something drafts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub speculation: Option<DraftFigures>,
     /// One entry a token, if they were asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub logprobs: Option<Vec<TokenLogprobs>>,
@@ -334,6 +339,16 @@ impl Report {
             self.seconds.load,
             reason.as_str().unwrap_or_default()
         );
+        if let Some(figures) = &self.speculation {
+            eprintln!(
+                "[{:.2} tokens a step, {} drafted, {} accepted (% by position: {}), {} wasted]",
+                figures.tokens_per_step.unwrap_or(1.0),
+                figures.drafted_tokens,
+                figures.accepted_tokens,
+                figures.acceptance(),
+                figures.wasted_tokens
+            );
+        }
         Ok(())
     }
 }

@@ -3,6 +3,7 @@
 pub mod args;
 pub mod bench;
 mod chat;
+mod draft;
 mod eval;
 mod generate;
 pub mod kernels;

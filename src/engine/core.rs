@@ -5,7 +5,7 @@ use crate::engine::events::{Event, Finish, RequestId};
 use crate::engine::handle::Client;
 use crate::engine::mail::{Job, Mail};
 use crate::engine::scheduler::{Caps, Chunk, Refusal, Scheduler, SeqId, Submission};
-use crate::engine::speculate::{Ask, DEPTH_MAX, Depths, Drafter, Speculator};
+use crate::engine::speculate::{Ask, DEPTH_MAX, Depths, DraftCounts, Drafter, Speculator};
 use crate::engine::stats::PhaseStats;
 use crate::error::{Error, Result};
 use crate::kv::{KvPages, PrefixOptions, Sharing, pages_for};
@@ -82,6 +82,7 @@ struct Live {
     submitted: Instant,
     admitted: Option<Instant>,
     first_token: Option<Instant>,
+    drafts: Option<Box<DraftCounts>>,
 }
 
 /// Serves requests in steps. It does nothing by itself: call [`Engine::step`], or give it a thread
@@ -269,6 +270,7 @@ impl<B: Backend> Engine<B> {
                     submitted,
                     admitted: None,
                     first_token: None,
+                    drafts: None,
                 });
             }
         }
@@ -328,7 +330,8 @@ impl<B: Backend> Engine<B> {
                 depth: room.min(most),
             }
         });
-        let drafts = self.speculator.draft(asks.collect(), draftable.len());
+        let vocab_size = self.decoder.config().vocab_size;
+        let drafts = self.speculator.draft(asks.collect(), draftable.len(), vocab_size);
         for (&(seq, _), draft) in draftable.iter().zip(drafts) {
             self.scheduler.propose(seq, draft);
         }
@@ -423,7 +426,13 @@ impl<B: Backend> Engine<B> {
         }
         live.output_tokens += self.accepted.len();
         self.totals.generation_tokens += self.accepted.len() as u64;
-        self.speculator.learn(live.id, chunk.drafted, self.accepted.len() - 1);
+        if self.speculator.is_some() && self.batch.phase == Phase::Decode {
+            let right = draft.iter().zip(&self.accepted).take_while(|(a, b)| a == b).count();
+            let judged = if right < self.accepted.len() { chunk.drafted } else { right };
+            let step = DraftCounts::step(self.accepted.len(), chunk.drafted, right);
+            **live.drafts.get_or_insert_default() += step;
+            self.speculator.learn(live.id, step, judged, right);
+        }
         self.scheduler.accept(seq, &self.accepted);
         match end {
             None => {}
@@ -472,6 +481,7 @@ impl<B: Backend> Engine<B> {
             queued: admitted.saturating_duration_since(live.submitted),
             prefill: first.saturating_duration_since(admitted),
             decode: now.saturating_duration_since(first),
+            drafts: live.drafts,
         };
         self.events.push((live.id, Event::Finished(finish)));
     }

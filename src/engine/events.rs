@@ -1,5 +1,6 @@
 //! What a caller hears of a request: tokens as they are drawn, then exactly one end.
 
+use crate::engine::speculate::DraftCounts;
 use crate::error::Error;
 use crate::request::FinishReason;
 use crate::sample::Sampled;
@@ -28,7 +29,7 @@ impl Event {
 }
 
 /// How a request ended, and what it took.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finish {
     /// Why.
     pub reason: FinishReason,
@@ -44,4 +45,7 @@ pub struct Finish {
     pub prefill: Duration,
     /// From the first token to the end.
     pub decode: Duration,
+    /// What drafts did for it; `None` where nothing drafts. Apart, so that all the other events
+    /// are as small as they were.
+    pub drafts: Option<Box<DraftCounts>>,
 }

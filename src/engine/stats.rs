@@ -60,9 +60,23 @@ pub struct Stats {
 }
 
 impl Stats {
-    /// Time of the steps outside of forward passes and draws.
+    /// Time of the steps outside of forward passes, draws and drafts.
     pub fn host_time(&self) -> Duration {
-        self.step_time.saturating_sub(self.prefill.time + self.decode.time)
+        let busy = self.prefill.time + self.decode.time + self.speculation.time;
+        self.step_time.saturating_sub(busy)
+    }
+
+    /// Tokens that decode passes drew: with drafts fewer than the rows that they drew from.
+    pub fn decoded_tokens(&self) -> u64 {
+        match self.speculation.is_on {
+            true => self.speculation.counts.tokens,
+            false => self.decode.logit_rows,
+        }
+    }
+
+    /// Time in decode passes and in the drafts for them.
+    pub fn decode_time(&self) -> Duration {
+        self.decode.time + self.speculation.time
     }
 
     /// Share of the pool that is in use, 0 to 1.

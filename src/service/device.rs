@@ -180,7 +180,7 @@ fn serve<B: Backend + 'static>(
     let (limits, pages) = (options.limits(), options.pages);
     if let Some(draft) = &draft {
         let needs = Budget::of(&backend, weights.config, weights.formats, limits, pages)?;
-        draft.check(&backend, &needs, options)?;
+        draft.check(&backend, weights.config, &needs, options)?;
     }
     let decoder = load(backend, weights, limits, pages, notice)?;
     let mut engine = Engine::new(decoder, tokenizer, options)?;

@@ -1,11 +1,11 @@
 //! What drafts for an engine, checked before anything large is loaded.
 
-use crate::backend::Backend;
+use crate::backend::{Backend, pages_for};
 use crate::engine::speculate::{DEPTH_MAX, Depths, DraftModel, Drafter, LENGTH_MAX, Ngrams};
 use crate::engine::{Engine, EngineOptions};
 use crate::error::{Error, Result};
 use crate::load::{Checkpoint, Source};
-use crate::model::budget::{Budget, Formats, size};
+use crate::model::budget::{Budget, Formats, page_bytes, parameters, size};
 use crate::model::{Decoder, Limits, ModelConfig};
 use crate::service::session::Notice;
 use std::path::{Path, PathBuf};
@@ -89,14 +89,15 @@ impl Draft {
         Ok(Some(Draft { who, depth: options.depth }))
     }
 
-    /// Says whether model and draft fit beside each other, before either is loaded. `needs` is the
-    /// model's own budget.
+    /// Says whether a model and its draft fit beside each other, before either is loaded. `needs`
+    /// is the budget of the model of `config` alone.
     ///
     /// # Errors
-    /// [`Error::Device`] with the draft's table if they do not.
+    /// [`Error::Device`] with the draft's table, and with what would fit, if they do not.
     pub fn check<B: Backend>(
         &self,
         backend: &B,
+        config: &ModelConfig,
         needs: &Budget,
         options: &EngineOptions,
     ) -> Result<()> {
@@ -104,18 +105,28 @@ impl Draft {
             return Ok(());
         };
         let (limits, pages) = (limits(options), options.pages);
-        let (config, checkpoint) = &**model;
-        let formats = Formats::stored(config, &|name, shape| checkpoint.format(name, shape))?;
-        let own = Budget::of(backend, config, &formats, limits, pages)?;
-        match needs.bytes() + own.bytes() <= free {
-            true => Ok(()),
-            false => Err(Error::Device(format!(
-                "{} of device memory are free, too little for the model, {}, and its draft:\n\
-                 {own}\nA smaller --context or --running takes less.",
-                size(free),
-                size(needs.bytes())
-            ))),
+        let (draft, checkpoint) = &**model;
+        let formats = Formats::stored(draft, &|name, shape| checkpoint.format(name, shape))?;
+        let own = Budget::of(backend, draft, &formats, limits, pages)?;
+        let over = (needs.bytes() + own.bytes()).saturating_sub(free);
+        if over == 0 {
+            return Ok(());
         }
+        // Both have as many pages, of sizes of their own.
+        let each = page_bytes(config) + page_bytes(draft);
+        let fitting = (pages as u64).saturating_sub(over.div_ceil(each));
+        let remedy = match fitting >= pages_for(options.context) as u64 {
+            true => format!("Both fit with --kv-pages {fitting}."),
+            false => "Not even one request fits: a smaller --context or --running takes less, or \
+                      leave out --draft."
+                .to_string(),
+        };
+        Err(Error::Device(format!(
+            "{} of device memory are free, too little for the model, {}, and its draft:\n{own}\n\
+             {remedy}",
+            size(free),
+            size(needs.bytes())
+        )))
     }
 
     /// Gives the engine its drafter, on `backend`.
@@ -179,9 +190,12 @@ fn open_model(
         let expected = format!("at least {context}, or a smaller --context");
         return refuse("max_position_embeddings", config.context.to_string(), expected);
     }
-    let weights = |config: &ModelConfig| Budget::new(config, Limits::ONE, 0, 0).bytes();
-    if weights(&config) > weights(target) {
-        notice(&format!("{}: a draft larger than the model it drafts for", path.display()));
+    let (own, other) = (parameters(&config), parameters(target));
+    if own > other {
+        notice(&format!(
+            "warning: {}: a draft of {own} parameters for a model of {other}: it will hardly pay",
+            path.display()
+        ));
     }
     Ok((config, Checkpoint::open(path)?))
 }

@@ -61,8 +61,8 @@ fn drafts_change_no_bits() {
     for ((name, rig), drafts) in rigs.into_iter().zip(all.iter().cycle()) {
         case.drafts = Some(*drafts);
         let ran = hold(name, || CudaBackend::new(rig.driver().clone()).unwrap(), &case);
-        let accepted: u64 = ran.speculation.accepted.iter().sum();
-        assert!(ran.speculation.wasted() > 0 || accepted > 0, "{name}: nothing was drafted");
+        let accepted: u64 = ran.speculation.counts.accepted.iter().sum();
+        assert!(ran.speculation.counts.wasted() > 0 || accepted > 0, "{name}: nothing was drafted");
         assert!(accepted > 0 || drafts.0 == Drafts::Random, "{name}: {:?}", ran.speculation);
     }
 }

@@ -5,4 +5,6 @@ mod faults;
 mod faulty;
 mod scheduler;
 mod speculate;
+mod speculate_chance;
+mod speculate_ends;
 pub mod together;

@@ -3,7 +3,9 @@
 use super::together::{Case, Drafts, crowded, decoder, hold};
 use ridgepoint::backend::cpu::CpuBackend;
 use ridgepoint::engine::RequestId;
-use ridgepoint::engine::speculate::{Ask, DEPTH_MAX, Depths, DraftModel, Drafter, Ngrams};
+use ridgepoint::engine::speculate::{
+    Ask, DEPTH_MAX, Depths, DraftModel, DraftWork, Drafter, Ngrams, Wanted,
+};
 use ridgepoint::error::{Error, Result};
 use ridgepoint::model::Limits;
 use ridgepoint::request::{SamplingParams, TokenId};
@@ -34,7 +36,7 @@ impl Drafter for Nonsense {
         &mut self,
         asks: &[Ask<'_>],
         drafts: &mut [Vec<TokenId>],
-        _timed: &mut dyn FnMut(usize, Duration),
+        _timed: &mut dyn FnMut(DraftWork, Duration),
     ) -> Result<()> {
         self.calls += 1;
         for (ask, draft) in asks.iter().zip(drafts) {
@@ -72,7 +74,7 @@ fn drafted(drafts: Drafts, depth: usize) -> Case {
 #[test]
 fn a_perfect_draft_is_accepted_whole() {
     let ran = hold("llama3_gqa4", CpuBackend::new, &drafted(Drafts::Model(100), 4));
-    let stats = &ran.speculation;
+    let stats = &ran.speculation.counts;
     assert_eq!(stats.drafted, stats.accepted, "{stats:?}");
     assert!(stats.drafted[3] > 20 && stats.drafted[4] == 0, "{stats:?}");
 }
@@ -80,7 +82,7 @@ fn a_perfect_draft_is_accepted_whole() {
 #[test]
 fn a_wrong_draft_is_wasted_whole() {
     let ran = hold("llama3_gqa4", CpuBackend::new, &drafted(Drafts::Wrong, 7));
-    let stats = &ran.speculation;
+    let stats = &ran.speculation.counts;
     // By chance a sampled token may be the one that was meant to be wrong.
     assert!(stats.accepted.iter().sum::<u64>() < 3 && stats.wasted() > 100, "{stats:?}");
 }
@@ -95,7 +97,7 @@ fn a_drafter_that_fails_is_counted_and_done_without() {
 #[test]
 fn a_draft_model_without_pages_leaves_some_without_drafts() {
     let ran = hold("llama3_gqa4", CpuBackend::new, &drafted(Drafts::Model(5), 4));
-    assert!(ran.speculation.drafted[0] > 0, "{:?}", ran.speculation);
+    assert!(ran.speculation.counts.drafted[0] > 0, "{:?}", ran.speculation);
 }
 
 fn drafts_of(ngrams: &mut Ngrams, text: &[u32], depth: usize) -> Vec<u32> {
@@ -144,15 +146,18 @@ impl Modelled {
             state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
             (state >> 11) as f64 / (1u64 << 53) as f64
         };
-        let wanted: Vec<_> = (0..sequences).map(|i| (RequestId(i as u64), DEPTH_MAX)).collect();
+        let wanted = |drawn| {
+            let one = |i| Wanted { id: RequestId(i as u64), most: DEPTH_MAX, lag: 0, drawn };
+            (0..sequences).map(one).collect::<Vec<_>>()
+        };
         let (mut tokens, mut seconds) = (0.0, 0.0);
-        for _ in 0..steps {
-            let chosen = depths.choose(&wanted, sequences);
+        for step in 0..steps {
+            let chosen = depths.choose(&wanted(step), sequences);
             for round in 0..DEPTH_MAX {
                 let asking = chosen.iter().filter(|depth| **depth > round).count();
                 if asking > 0 {
                     seconds += (self.round)(asking);
-                    depths.learn_round(asking, (self.round)(asking));
+                    depths.learn_drafting(DraftWork::Round(asking), (self.round)(asking));
                 }
             }
             let rows = sequences + chosen.iter().sum::<usize>();
@@ -219,4 +224,46 @@ fn each_sequence_has_a_depth_of_its_own() {
     let best = (0..=DEPTH_MAX).map(fixed).fold(0.0, f64::max);
     let chosen = modelled.rate(Depths::new(None), 4, 3000);
     assert!(chosen > best, "{chosen}, but one depth for all gives {best}");
+}
+
+/// Depths that have seen drafts be right, of passes that are nearly free beyond their first row.
+fn hopeful() -> Depths {
+    let mut depths = Depths::new(None);
+    for rows in [1, 2, 4, 8] {
+        depths.learn_pass(rows, flat(rows));
+    }
+    depths.learn_drafting(DraftWork::Round(1), 0.05);
+    (0..20).for_each(|_| depths.learn_acceptance(RequestId(1), DEPTH_MAX, DEPTH_MAX));
+    depths
+}
+
+fn chosen(depths: &mut Depths, lag: usize, drawn: usize, most: usize) -> usize {
+    depths.choose(&[Wanted { id: RequestId(1), most, lag, drawn }], 1)[0]
+}
+
+#[test]
+fn a_request_is_read_where_that_may_pay() {
+    let mut depths = hopeful();
+    depths.learn_drafting(DraftWork::Reading(1000), 40.0);
+    assert_eq!(chosen(&mut depths, 0, 1, 7), 7, "nothing is to be read");
+    assert_eq!(chosen(&mut depths, 1000, 1, 7), 7, "forty passes over eight steps: five a step");
+    assert_eq!(chosen(&mut depths, 1000, 900, 3), 0, "it is about to end");
+    depths.learn_drafting(DraftWork::Reading(9000), 400.0);
+    assert_eq!(chosen(&mut depths, 9000, 1, 7), 0, "fifty a step");
+    assert_eq!(chosen(&mut depths, 9000, 900, 7), 7, "it goes on for long");
+}
+
+#[test]
+fn a_pass_that_was_slow_by_chance_forbids_no_depth_for_long() {
+    let mut depths = hopeful();
+    depths.learn_pass(8, 500.0);
+    assert_eq!(chosen(&mut depths, 0, 1, 7), 7, "one among others");
+    // The first of its width, and so all that is known of it.
+    let mut depths = Depths::new(None);
+    depths.learn_pass(1, 1.0);
+    depths.learn_pass(2, 500.0);
+    (0..20).for_each(|_| depths.learn_acceptance(RequestId(1), 1, 1));
+    assert_eq!(chosen(&mut depths, 0, 1, 1), 0);
+    (0..5000).for_each(|_| depths.learn_pass(1, 1.0));
+    assert_eq!(chosen(&mut depths, 0, 1, 1), 1, "it is tried again");
 }

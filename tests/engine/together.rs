@@ -166,7 +166,9 @@ fn together<B: Backend>(name: &str, decoder: Decoder<B>, case: &Case) -> (Vec<Gi
     let kv = engine.scheduler().kv();
     assert_eq!(kv.available(), kv.pages(), "pages were lost");
     let preemptions = engine.scheduler().counts().preemptions;
-    (given, Ran { preemptions, speculation: client.stats().speculation })
+    let stats = client.stats();
+    let (prefix_hits, speculation) = (stats.prefix_cache_hits, stats.speculation);
+    (given, Ran { preemptions, prefix_hits, speculation })
 }
 
 /// What a case took.
@@ -174,6 +176,8 @@ fn together<B: Backend>(name: &str, decoder: Decoder<B>, case: &Case) -> (Vec<Gi
 pub struct Ran {
     /// Preemptions.
     pub preemptions: u64,
+    /// Prompt tokens that were found in the prefix cache.
+    pub prefix_hits: u64,
     /// Drafts.
     pub speculation: SpeculationStats,
 }

@@ -5,9 +5,7 @@ use ridgepoint::ffi::engine::event::rp_event;
 use ridgepoint::ffi::engine::options::rp_engine_options;
 use ridgepoint::ffi::engine::request::{rp_engine_submit, rp_request, rp_request_options};
 use ridgepoint::ffi::engine::{rp_engine, rp_engine_create};
-use ridgepoint::ffi::kernels::{
-    RP_DEVICE_SIM, rp_kernels, rp_kernels_create, rp_kernels_options,
-};
+use ridgepoint::ffi::kernels::{RP_DEVICE_SIM, rp_kernels, rp_kernels_create, rp_kernels_options};
 use ridgepoint::ffi::status::{rp_error_message, rp_status};
 use std::ffi::{CStr, CString};
 

@@ -19,8 +19,8 @@ use ridgepoint::ffi::kernels::sample::{
     rp_sample_sizes, rp_sample_status, rp_sample_workspace_size,
 };
 use ridgepoint::ffi::kernels::{
-    RP_PHASE_DECODE, RP_PHASE_PREFILL, rp_heads, rp_kernels, rp_kernels_create,
-    rp_kernels_destroy, rp_kernels_options, rp_kernels_set_stream, rp_kernels_synchronize,
+    RP_PHASE_DECODE, RP_PHASE_PREFILL, rp_heads, rp_kernels, rp_kernels_create, rp_kernels_destroy,
+    rp_kernels_options, rp_kernels_set_stream, rp_kernels_synchronize,
 };
 use ridgepoint::ffi::sampling::rp_sampling;
 use ridgepoint::ffi::status::rp_status::*;
@@ -197,7 +197,8 @@ fn tokens_are_drawn_as_the_definition_says() {
     (op.tokens, op.status) = (upload(kernels, &[9u32; 2]), upload(kernels, &[9u32; 2]));
     op.workspace = upload(kernels, &vec![0u8; sizes.workspace_bytes]);
     ok(unsafe { rp_sample_run(kernels, &op) });
-    let (tokens, status) = (download::<u32>(kernels, op.tokens, 2), download(kernels, op.status, 2));
+    let (tokens, status) =
+        (download::<u32>(kernels, op.tokens, 2), download(kernels, op.status, 2));
     ok(unsafe { rp_sample_status(status.as_ptr(), 2, vocab as u32) });
     use ridgepoint::request::{SamplingParams, TokenId};
     let params = [

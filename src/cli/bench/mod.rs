@@ -196,7 +196,7 @@ impl Stand<'_> {
         let spent = Spent {
             duration_s: duration.as_secs_f64(),
             prefill_s: stats.prefill.time.as_secs_f64(),
-            decode_s: stats.decode.time.as_secs_f64(),
+            decode_s: stats.decode_time().as_secs_f64(),
             input_tokens: finished().map(computed).sum(),
             cached_tokens: finished().map(|t| t.cached_tokens as u64).sum(),
             output_tokens: finished().map(|t| t.tokens.len() as u64).sum(),
@@ -245,6 +245,8 @@ impl Stand<'_> {
                 slo_tpot_ms: self.bench.slo.tpot_ms,
                 gpu: self.bench.gpu.map(|gpu| gpu.name),
                 price_per_hour: args.price_per_hour,
+                draft: args.engine.draft.as_ref().map(ToString::to_string),
+                depth: args.engine.depth,
             },
             results,
         };

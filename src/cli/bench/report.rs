@@ -3,11 +3,13 @@
 use super::cost::{self, Cost};
 use super::metrics::{Metrics, Spread, Summary};
 use crate::backend::Phase;
+use crate::cli::draft::DraftFigures;
 use crate::engine::{PhaseStats, Stats};
 use serde::Serialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::time::Duration;
 
 /// The version of the JSON, which `ridgepoint plan --audit` reads.
 pub const SCHEMA: u32 = 1;
@@ -52,6 +54,10 @@ pub struct Settings {
     pub slo_tpot_ms: Option<f64>,
     pub gpu: Option<String>,
     pub price_per_hour: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub draft: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub depth: Option<usize>,
 }
 
 fn is_none(count: &usize) -> bool {
@@ -86,7 +92,7 @@ pub struct Measurement {
 pub struct EngineFigures {
     /// Prompt tokens that prefill passes computed in a second of their time.
     pub prefill_tokens_per_s: Option<f64>,
-    /// Tokens that decode passes drew in a second of their time.
+    /// Tokens that decode passes drew in a second of their time and that of their drafts.
     pub decode_tokens_per_s: Option<f64>,
     /// Prompt tokens that were looked for in the prefix cache.
     pub prefix_query_tokens: u64,
@@ -104,6 +110,21 @@ pub struct EngineFigures {
     pub prefill: PhaseFigures,
     /// Of decode passes.
     pub decode: PhaseFigures,
+    /// What drafts did, if something drafts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub speculation: Option<SpeculationFigures>,
+}
+
+/// What drafts did, and what they took.
+#[derive(Debug, Serialize)]
+pub struct SpeculationFigures {
+    /// Steps and tokens.
+    #[serde(flatten)]
+    pub drafts: DraftFigures,
+    /// Time spent on drafts.
+    pub seconds: f64,
+    /// Steps whose drafts failed.
+    pub faults: u64,
 }
 
 /// The passes of a phase.
@@ -122,8 +143,8 @@ pub struct PhaseFigures {
 impl EngineFigures {
     /// Of what was counted; `share` gives shares of the roofline.
     pub fn of(stats: &Stats, share: impl Fn(Phase, &PhaseStats) -> Option<f64>) -> EngineFigures {
-        let per_s = |count: u64, of: &PhaseStats| {
-            let seconds = of.time.as_secs_f64();
+        let per_s = |count: u64, time: Duration| {
+            let seconds = time.as_secs_f64();
             (seconds > 0.0).then(|| count as f64 / seconds)
         };
         let figures = |phase: Phase, of: &PhaseStats| PhaseFigures {
@@ -134,8 +155,8 @@ impl EngineFigures {
         };
         let host_us = stats.host_time().as_secs_f64() * 1e6;
         EngineFigures {
-            prefill_tokens_per_s: per_s(stats.prefill.rows, &stats.prefill),
-            decode_tokens_per_s: per_s(stats.decode.logit_rows, &stats.decode),
+            prefill_tokens_per_s: per_s(stats.prefill.rows, stats.prefill.time),
+            decode_tokens_per_s: per_s(stats.decoded_tokens(), stats.decode_time()),
             prefix_query_tokens: stats.prefix_cache_queries,
             prefix_hit_tokens: stats.prefix_cache_hits,
             recomputed_tokens: stats.recomputed_tokens,
@@ -144,6 +165,11 @@ impl EngineFigures {
             host_us_per_step: (stats.steps > 0).then(|| host_us / stats.steps as f64),
             prefill: figures(Phase::Prefill, &stats.prefill),
             decode: figures(Phase::Decode, &stats.decode),
+            speculation: stats.speculation.is_on.then(|| SpeculationFigures {
+                drafts: DraftFigures::of(&stats.speculation.counts),
+                seconds: stats.speculation.time.as_secs_f64(),
+                faults: stats.speculation.faults,
+            }),
         }
     }
 }
@@ -155,7 +181,7 @@ impl Report {
     }
 
     /// A header and a row a result. The name of a column is the path to it in the JSON, with
-    /// underscores.
+    /// underscores; places in a list are numbered from 1.
     pub fn csv(&self) -> String {
         let mut columns: Vec<String> = Vec::new();
         let rows: Vec<BTreeMap<String, String>> = self
@@ -192,6 +218,10 @@ impl Report {
         }
         text += "\n";
         text += &table(&ENGINE_HEAD, self.results.iter().map(engine_row));
+        if some(|result| result.engine.speculation.is_some()) {
+            text += "\n";
+            text += &table(&DRAFT_HEAD, self.results.iter().filter_map(draft_row));
+        }
         if self.config.price_per_hour.is_some() {
             text += "\n";
             text += &table(&COST_HEAD, self.results.iter().map(cost_row));
@@ -208,12 +238,22 @@ fn flatten(
     columns: &mut Vec<String>,
     row: &mut BTreeMap<String, String>,
 ) {
-    if let Value::Object(fields) = value {
-        for (name, value) in fields {
-            let path = if path.is_empty() { name.clone() } else { format!("{path}_{name}") };
-            flatten(&path, value, columns, row);
+    let under = |name: &str| match path.is_empty() {
+        true => name.to_string(),
+        false => format!("{path}_{name}"),
+    };
+    match value {
+        Value::Object(fields) => {
+            fields.iter().for_each(|(name, value)| flatten(&under(name), value, columns, row));
+            return;
         }
-        return;
+        Value::Array(values) => {
+            for (i, value) in values.iter().enumerate() {
+                flatten(&under(&(i + 1).to_string()), value, columns, row);
+            }
+            return;
+        }
+        _ => {}
     }
     let cell = match value {
         Value::Null => String::new(),
@@ -244,6 +284,16 @@ const ENGINE_HEAD: [&str; 10] = [
     "preempted",
     "steps",
     "host us/step",
+];
+const DRAFT_HEAD: [&str; 8] = [
+    "run",
+    "tokens/step",
+    "steps",
+    "drafted",
+    "accepted",
+    "wasted",
+    "% accepted by position",
+    "draft s",
 ];
 const COST_HEAD: [&str; 4] = ["run", "$/M input", "$/M cached", "$/M output"];
 
@@ -302,6 +352,17 @@ fn engine_row(result: &Measurement) -> Vec<String> {
         engine.steps.to_string(),
         optional(engine.host_us_per_step),
     ]
+}
+
+fn draft_row(result: &Measurement) -> Option<Vec<String>> {
+    let figures = result.engine.speculation.as_ref()?;
+    let drafts = &figures.drafts;
+    let counts =
+        [drafts.steps, drafts.drafted_tokens, drafts.accepted_tokens, drafts.wasted_tokens];
+    let mut row = vec![result.name.clone(), optional(drafts.tokens_per_step)];
+    row.extend(counts.map(|count| count.to_string()));
+    row.extend([drafts.acceptance(), number(figures.seconds)]);
+    Some(row)
 }
 
 fn cost_row(result: &Measurement) -> Vec<String> {

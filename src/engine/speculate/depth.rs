@@ -3,12 +3,13 @@
 //!
 //! A step is worth the tokens that it gives for its time. Without drafts that is one token for each
 //! of its sequences. A drafted token adds the chance that it and all before it in its draft are
-//! right; it costs what one more row adds to the pass, and its share of a round of the drafter.
-//! Drafted tokens are taken in the order of their chances for as long as tokens per time rise, so a
-//! draft that would lose is not asked for. What a request's drafts are worth is looked at again,
-//! one token at a time, for at most a hundredth of the time.
+//! right; it costs what one more row adds to the pass, and its share of a round of the drafter. A
+//! request that the drafter has yet to read costs that reading too, spread over the steps that it
+//! can be hoped to serve. Drafted tokens are taken in the order of their chances for as long as
+//! tokens per time rise, so a draft that would lose is not asked for. What a request's drafts are
+//! worth is looked at again, one token at a time, for at most a hundredth of the time.
 
-use super::DEPTH_MAX;
+use super::{DEPTH_MAX, DraftWork};
 use crate::engine::events::RequestId;
 use std::collections::HashMap;
 
@@ -20,8 +21,33 @@ const CHANCE_RATE: f64 = 1.0 / 12.0;
 const COMMON_RATE: f64 = 1.0 / 64.0;
 /// What is believed of the first draft of all.
 const FIRST_CHANCE: f64 = 0.7;
+/// By how much drafts must promise to be better than none. The best of many estimates is more often
+/// one that errs in its own favour.
+const MARGIN: f64 = 1.03;
+/// A token that is right less often than this is not worth a look.
+const LEAST_GAIN: f64 = 0.02;
 /// How much of a time is forgotten at each new one.
 const TIME_RATE: f64 = 1.0 / 8.0;
+/// The most that a new time counts for, in multiples of the mean: what is far above it is most
+/// often the machine's doing, and would forbid a width for long.
+const OUTLIER: f64 = 2.0;
+/// A time that was not seen for so many others is no longer believed.
+const TIMES_KEPT: u64 = 4096;
+/// How many more tokens a request is hoped to draw, at least.
+const TOKENS_HOPED: usize = 16;
+
+/// A request that a draft may be asked for.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted {
+    /// Whose.
+    pub id: RequestId,
+    /// The most tokens that are of use.
+    pub most: usize,
+    /// Tokens that the drafter must read before it can draft.
+    pub lag: usize,
+    /// Tokens of its output so far.
+    pub drawn: usize,
+}
 
 /// Chooses depths.
 #[derive(Debug)]
@@ -29,11 +55,15 @@ pub struct Depths {
     fixed: Option<usize>,
     pass: Times,
     round: Times,
+    /// Of what the drafter reads at once, in tokens rounded up to a power of two.
+    reading: Times,
     common: Chances,
     requests: HashMap<RequestId, Chances>,
     /// Time in passes and rounds, and what of it was lost to probes.
     spent: f64,
     probed: f64,
+    /// All that the drafter does in this step is a probe.
+    is_probing: bool,
     /// Whose turn a probe is.
     turn: usize,
 }
@@ -47,30 +77,50 @@ struct Chances {
     counts: [u32; DEPTH_MAX],
 }
 
-/// How long something takes, by its rows: a mean for each number of rows that was seen.
+/// How long something takes, by its rows: a mean for each number of rows that was seen of late.
 #[derive(Debug, Default)]
 struct Times {
-    /// Ascending.
-    seen: Vec<(usize, f64)>,
+    /// Ascending by rows.
+    seen: Vec<Seen>,
+    /// How many times were learnt.
+    count: u64,
+}
+
+#[derive(Debug)]
+struct Seen {
+    rows: usize,
+    seconds: f64,
+    /// The count at its last time.
+    last: u64,
 }
 
 impl Times {
     fn learn(&mut self, rows: usize, seconds: f64) {
-        match self.seen.binary_search_by_key(&rows, |seen| seen.0) {
-            Ok(at) => self.seen[at].1 += TIME_RATE * (seconds - self.seen[at].1),
-            Err(at) => self.seen.insert(at, (rows, seconds)),
+        self.count += 1;
+        let last = self.count;
+        match self.seen.binary_search_by_key(&rows, |seen| seen.rows) {
+            Ok(at) => {
+                let seen = &mut self.seen[at];
+                seen.seconds += TIME_RATE * (seconds.min(OUTLIER * seen.seconds) - seen.seconds);
+                seen.last = last;
+            }
+            Err(at) => self.seen.insert(at, Seen { rows, seconds, last }),
+        }
+        if last.is_multiple_of(TIMES_KEPT / 16) {
+            self.seen.retain(|seen| last - seen.last < TIMES_KEPT);
         }
     }
 
     /// Between what was seen on both sides; beyond it, as long as the nearest, so that nothing is
     /// thought dear before it was tried.
     fn expect(&self, rows: usize) -> f64 {
-        let above = self.seen.partition_point(|seen| seen.0 < rows);
-        match (above.checked_sub(1).map(|below| self.seen[below]), self.seen.get(above)) {
-            (Some((low, from)), Some(&(high, to))) => {
-                from + (to - from) * (rows - low) as f64 / (high - low) as f64
+        let above = self.seen.partition_point(|seen| seen.rows < rows);
+        match (above.checked_sub(1).map(|below| &self.seen[below]), self.seen.get(above)) {
+            (Some(low), Some(high)) => {
+                let share = (rows - low.rows) as f64 / (high.rows - low.rows) as f64;
+                low.seconds + (high.seconds - low.seconds) * share
             }
-            (Some((_, seconds)), None) | (None, Some(&(_, seconds))) => seconds,
+            (Some(seen), None) | (None, Some(seen)) => seen.seconds,
             (None, None) => 0.0,
         }
     }
@@ -95,10 +145,12 @@ impl Depths {
             fixed,
             pass: Times::default(),
             round: Times::default(),
+            reading: Times::default(),
             common: Chances { means: [FIRST_CHANCE; DEPTH_MAX], counts: [0; DEPTH_MAX] },
             requests: HashMap::new(),
             spent: 0.0,
             probed: 0.0,
+            is_probing: false,
             turn: 0,
         }
     }
@@ -109,10 +161,16 @@ impl Depths {
         self.spent += seconds;
     }
 
-    /// A round of the drafter over so many sequences took so long.
-    pub fn learn_round(&mut self, rows: usize, seconds: f64) {
-        self.round.learn(rows, seconds);
+    /// The drafter worked for so long.
+    pub fn learn_drafting(&mut self, work: DraftWork, seconds: f64) {
+        match work {
+            DraftWork::Round(sequences) => self.round.learn(sequences, seconds),
+            DraftWork::Reading(tokens) => self.reading.learn(tokens.next_power_of_two(), seconds),
+        }
         self.spent += seconds;
+        if self.is_probing {
+            self.probed += seconds;
+        }
     }
 
     /// Of a draft, the first `accepted` tokens were right.
@@ -128,63 +186,108 @@ impl Depths {
         self.requests.remove(&id);
     }
 
-    /// The depth of a draft for each of `wanted`, at most the one beside it, in a step that has
-    /// `rows` rows without drafts.
-    pub fn choose(&mut self, wanted: &[(RequestId, usize)], rows: usize) -> Vec<usize> {
+    /// The depth of a draft for each of `wanted`, in a step that has `rows` rows without drafts.
+    pub fn choose(&mut self, wanted: &[Wanted], rows: usize) -> Vec<usize> {
+        self.is_probing = false;
         if let Some(fixed) = self.fixed {
-            return wanted.iter().map(|&(_, most)| fixed.min(most)).collect();
+            return wanted.iter().map(|wanted| fixed.min(wanted.most)).collect();
         }
         let mut depths = vec![0; wanted.len()];
         // What the step takes without drafts must be known before anything is compared with it.
-        let Some(&(largest, _)) = self.pass.seen.last() else { return depths };
-        if self.pass.seen[0].0 > rows {
+        let Some(first) = self.pass.seen.first() else { return depths };
+        if first.rows > rows {
             return depths;
         }
-        let mut steps = Vec::with_capacity(wanted.len() * DEPTH_MAX);
-        for (i, &(id, most)) in wanted.iter().enumerate() {
-            let chances = self.requests.get(&id).unwrap_or(&self.common);
+        let tokens = self.by_gain(wanted);
+        let taken = self.worthwhile(&tokens, wanted, rows);
+        tokens[..taken].iter().for_each(|&(_, i)| depths[i] += 1);
+        self.probe(wanted, rows + taken, &mut depths);
+        depths
+    }
+
+    /// All tokens that could be drafted, as the gain of each and whose it is, the largest first.
+    fn by_gain(&self, wanted: &[Wanted]) -> Vec<(f64, usize)> {
+        let mut tokens = Vec::new();
+        for (i, wanted) in wanted.iter().enumerate() {
+            let chances = self.requests.get(&wanted.id).unwrap_or(&self.common);
             let mut gain = 1.0;
-            for chance in &chances.means[..most.min(DEPTH_MAX)] {
+            for chance in &chances.means[..wanted.most.min(DEPTH_MAX)] {
                 gain *= chance;
-                steps.push((gain, i));
+                if gain < LEAST_GAIN {
+                    break;
+                }
+                tokens.push((gain, i));
             }
         }
         // A draft's own tokens are in order already: the sort keeps equals as they were.
-        steps.sort_by(|a, b| b.0.total_cmp(&a.0));
+        tokens.sort_by(|a, b| b.0.total_cmp(&a.0));
+        tokens
+    }
+
+    /// How many of the tokens make the most of the step's time.
+    fn worthwhile(&self, by_gain: &[(f64, usize)], wanted: &[Wanted], rows: usize) -> usize {
         let plain = self.pass.expect(rows);
-        let (mut tokens, mut best, mut taken) = (rows as f64, rows as f64 / plain.max(1e-12), 0);
+        let (mut tokens, mut drafting) = (rows as f64, 0.0);
+        let (mut best, mut taken) = (MARGIN * tokens / plain.max(1e-12), 0);
+        let mut depths = vec![0; wanted.len()];
         let mut asking = [0usize; DEPTH_MAX];
         // Beyond what was seen, times are a guess: one step goes no further than twice as far.
+        let largest = self.pass.seen.last().map_or(0, |seen| seen.rows);
         let room = (2 * largest).saturating_sub(rows);
-        for (count, &(gain, i)) in steps.iter().enumerate().take(room) {
-            asking[depths[i]] += 1;
+        for (count, &(gain, i)) in by_gain.iter().enumerate().take(room) {
+            let round = depths[i];
+            if round == 0 {
+                drafting += self.reading(&wanted[i]) / steps_hoped(&wanted[i]);
+            }
+            if asking[round] > 0 {
+                drafting -= self.round.expect(asking[round]);
+            }
+            asking[round] += 1;
+            drafting += self.round.expect(asking[round]);
             depths[i] += 1;
             tokens += gain;
-            let rounds = asking.iter().filter(|asking| **asking > 0);
-            let drafting: f64 = rounds.map(|asking| self.round.expect(*asking)).sum();
             let rate = tokens / (self.pass.expect(rows + count + 1) + drafting).max(1e-12);
             if rate > best {
                 (best, taken) = (rate, count + 1);
             }
         }
-        depths.fill(0);
-        steps[..taken].iter().for_each(|&(_, i)| depths[i] += 1);
-        self.probe(wanted, rows + taken, &mut depths);
-        depths
+        taken
+    }
+
+    /// What the drafter takes to read what it lacks of a request.
+    fn reading(&self, wanted: &Wanted) -> f64 {
+        match wanted.lag {
+            0 => 0.0,
+            lag => self.reading.expect(lag.next_power_of_two()),
+        }
     }
 
     /// Gives one of those without a draft one token of it, if there is time to lose.
-    fn probe(&mut self, wanted: &[(RequestId, usize)], rows: usize, depths: &mut [usize]) {
-        let cost = self.pass.expect(rows + 1) - self.pass.expect(rows) + self.round.expect(1);
-        let cost = cost.max(0.0);
-        if self.probed + cost > PROBE_SHARE * self.spent || wanted.is_empty() {
+    fn probe(&mut self, wanted: &[Wanted], rows: usize, depths: &mut [usize]) {
+        if wanted.is_empty() {
             return;
         }
         self.turn = (self.turn + 1) % wanted.len();
-        let without = |i: &usize| depths[*i] == 0 && wanted[*i].1 > 0;
-        if let Some(i) = (self.turn..wanted.len()).chain(0..self.turn).find(without) {
-            depths[i] = 1;
-            self.probed += cost;
+        let without = |i: &usize| depths[*i] == 0 && wanted[*i].most > 0;
+        let candidates = (self.turn..wanted.len()).chain(0..self.turn);
+        let Some(i) = candidates.into_iter().find(without) else { return };
+        let row = (self.pass.expect(rows + 1) - self.pass.expect(rows)).max(0.0);
+        let drafting = self.round.expect(1) + self.reading(&wanted[i]);
+        if self.probed + row + drafting > PROBE_SHARE * self.spent {
+            return;
         }
+        // Where nobody else drafts, what the drafter takes is seen.
+        self.is_probing = depths.iter().all(|depth| *depth == 0);
+        self.probed += if self.is_probing { row } else { row + drafting };
+        depths[i] = 1;
+    }
+}
+
+/// Over how many steps the reading of a request is spread: it is hoped to draw as many tokens again
+/// as it has, at two a step.
+fn steps_hoped(wanted: &Wanted) -> f64 {
+    match wanted.most < DEPTH_MAX {
+        true => 1.0, // a step or two from its end
+        false => (wanted.drawn.max(TOKENS_HOPED) / 2) as f64,
     }
 }

@@ -8,11 +8,13 @@
 //! own noise (Daliri, Musco, Suresh 2024, "Coupling without communication and drafter-invariant
 //! speculative decoding"), so that it agrees with the other as often as their distributions allow.
 
+mod counts;
 mod depth;
 mod model;
 mod ngram;
 
-pub use depth::Depths;
+pub use counts::{DraftCounts, SpeculationStats};
+pub use depth::{Depths, Wanted};
 pub use model::DraftModel;
 pub use ngram::{LENGTH_MAX, Ngrams};
 
@@ -39,10 +41,20 @@ pub struct Ask<'a> {
     pub depth: usize,
 }
 
+/// What a drafter does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DraftWork {
+    /// One more token for each of so many sequences.
+    Round(usize),
+    /// It reads so many tokens that are there already.
+    Reading(usize),
+}
+
 /// Something that drafts.
 pub trait Drafter {
     /// Puts a draft for `asks[i]` into `drafts[i]`, which is empty: as many tokens as were asked
-    /// for, or fewer. Tells `timed` the sequences and the time of each round of its own work.
+    /// for, or fewer. What is beyond that, or from a token outside of the vocabulary on, is cut
+    /// off; the latter counts as a fault. Tells `timed` the time of each part of its work.
     ///
     /// # Errors
     /// [`crate::error::Error::Device`] if it cannot; it can be asked again.
@@ -50,45 +62,18 @@ pub trait Drafter {
         &mut self,
         asks: &[Ask<'_>],
         drafts: &mut [Vec<TokenId>],
-        timed: &mut dyn FnMut(usize, Duration),
+        timed: &mut dyn FnMut(DraftWork, Duration),
     ) -> Result<()>;
+
+    /// Tokens that it must read before it can draft for `ask`; 0 if that is no work of its own.
+    fn lag(&self, ask: &Ask<'_>) -> usize {
+        let _ = ask;
+        0
+    }
 
     /// The request has ended: nothing more will be asked for it.
     fn forget(&mut self, id: RequestId) {
         let _ = id;
-    }
-}
-
-/// What came of drafts.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct SpeculationStats {
-    /// Drafted tokens that were computed, by their place in the draft.
-    pub drafted: [u64; DEPTH_MAX],
-    /// Of these, those that were drawn.
-    pub accepted: [u64; DEPTH_MAX],
-    /// Time spent on drafts.
-    pub time: Duration,
-    /// Steps whose drafts failed; the requests went on without.
-    pub faults: u64,
-}
-
-impl SpeculationStats {
-    /// What happened since `before`.
-    pub fn since(&self, before: &SpeculationStats) -> SpeculationStats {
-        let less = |now: &[u64; DEPTH_MAX], then: &[u64; DEPTH_MAX]| {
-            std::array::from_fn(|i| now[i] - then[i])
-        };
-        SpeculationStats {
-            drafted: less(&self.drafted, &before.drafted),
-            accepted: less(&self.accepted, &before.accepted),
-            time: self.time - before.time,
-            faults: self.faults - before.faults,
-        }
-    }
-
-    /// Drafted tokens that came to nothing.
-    pub fn wasted(&self) -> u64 {
-        self.drafted.iter().sum::<u64>() - self.accepted.iter().sum::<u64>()
     }
 }
 
@@ -107,8 +92,8 @@ impl Speculator {
     }
 
     pub(super) fn new(drafter: Option<Box<dyn Drafter>>, depths: Depths) -> Speculator {
-        let (drafts, stats) = (Vec::new(), SpeculationStats::default());
-        Speculator { drafter, depths, drafts, stats }
+        let stats = SpeculationStats { is_on: drafter.is_some(), ..SpeculationStats::default() };
+        Speculator { drafter, depths, drafts: Vec::new(), stats }
     }
 
     pub(super) fn is_some(&self) -> bool {
@@ -120,12 +105,23 @@ impl Speculator {
     }
 
     /// Drafts for those who ask, whose `depth` is the most that they could use; `rows` is what the
-    /// step has without drafts.
-    pub(super) fn draft(&mut self, mut asks: Vec<Ask<'_>>, rows: usize) -> &[Vec<TokenId>] {
+    /// step has without drafts, and tokens are below `vocab_size`.
+    pub(super) fn draft(
+        &mut self,
+        mut asks: Vec<Ask<'_>>,
+        rows: usize,
+        vocab_size: usize,
+    ) -> &[Vec<TokenId>] {
         self.drafts.iter_mut().for_each(Vec::clear);
         self.drafts.resize_with(asks.len(), Vec::new);
         let Some(drafter) = &mut self.drafter else { return &self.drafts };
-        let wanted: Vec<(RequestId, usize)> = asks.iter().map(|ask| (ask.id, ask.depth)).collect();
+        let wanted = asks.iter().map(|ask| Wanted {
+            id: ask.id,
+            most: ask.depth,
+            lag: drafter.lag(ask),
+            drawn: ask.tokens.len() - ask.prompt_len,
+        });
+        let wanted: Vec<Wanted> = wanted.collect();
         for (ask, depth) in asks.iter_mut().zip(self.depths.choose(&wanted, rows)) {
             ask.depth = depth;
         }
@@ -135,18 +131,24 @@ impl Speculator {
         let started = Instant::now();
         let depths = &mut self.depths;
         let result = super::core::guarded(|| {
-            let mut timed = |rows: usize, time: Duration| {
-                depths.learn_round(rows, time.as_secs_f64());
+            let mut timed = |work: DraftWork, time: Duration| {
+                depths.learn_drafting(work, time.as_secs_f64());
             };
             drafter.draft(&asks, &mut self.drafts, &mut timed)
         });
         if result.is_err() {
-            self.stats.faults += 1;
             self.drafts.iter_mut().for_each(Vec::clear);
         }
+        let mut is_fault = result.is_err();
         for (ask, draft) in asks.iter().zip(&mut self.drafts) {
             draft.truncate(ask.depth);
+            // A row of a token that the model does not know would fail the whole step.
+            if let Some(known) = draft.iter().position(|token| token.index() >= vocab_size) {
+                draft.truncate(known);
+                is_fault = true;
+            }
         }
+        self.stats.faults += u64::from(is_fault);
         self.stats.time += started.elapsed();
         &self.drafts
     }
@@ -158,12 +160,12 @@ impl Speculator {
         }
     }
 
-    /// Of a draft, so many tokens were drawn.
-    pub(super) fn learn(&mut self, id: RequestId, drafted: usize, accepted: usize) {
-        self.stats.drafted[..drafted].iter_mut().for_each(|count| *count += 1);
-        self.stats.accepted[..accepted].iter_mut().for_each(|count| *count += 1);
-        if drafted > 0 {
-            self.depths.learn_acceptance(id, drafted, accepted);
+    /// What a step of a sequence gave. Of its draft the first `judged` tokens are known to be right
+    /// or wrong: an output that ends within it leaves the rest open.
+    pub(super) fn learn(&mut self, id: RequestId, step: DraftCounts, judged: usize, right: usize) {
+        self.stats.counts += step;
+        if judged > 0 {
+            self.depths.learn_acceptance(id, judged, right);
         }
     }
 

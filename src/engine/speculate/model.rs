@@ -1,12 +1,12 @@
 //! A small model that drafts, with a KV cache of its own.
 
-use super::{Ask, Drafter};
+use super::{Ask, DraftWork, Drafter};
 use crate::backend::{Backend, Batch, DECODE_ROWS_MAX, Phase, SampleRow};
 use crate::engine::events::RequestId;
 use crate::error::Result;
 use crate::kv::{PageId, PagePool, pages_for};
 use crate::model::{Decoder, Limits};
-use crate::request::TokenId;
+use crate::request::{SamplingParams, TokenId};
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
@@ -39,6 +39,9 @@ struct Work {
     /// Prompt, output and draft.
     tokens: Vec<TokenId>,
     left: usize,
+    /// How its tokens are drawn, where the request itself wants more than a token: nobody looks at
+    /// the log-probabilities of a draft.
+    params: Option<SamplingParams>,
 }
 
 impl<B: Backend> DraftModel<B> {
@@ -88,7 +91,12 @@ impl<B: Backend> DraftModel<B> {
     }
 
     /// Computes what sequences lack beyond the rows of a decode step; gives those that are ready.
-    fn catch_up(&mut self, work: Vec<Work>) -> Result<Vec<Work>> {
+    fn catch_up(
+        &mut self,
+        work: Vec<Work>,
+        timed: &mut dyn FnMut(DraftWork, Duration),
+    ) -> Result<Vec<Work>> {
+        let started = Instant::now();
         let mut left = self.decoder.limits().rows;
         let (mut ready, mut chunks) = (Vec::new(), Vec::new());
         self.batch.clear();
@@ -112,6 +120,7 @@ impl<B: Backend> DraftModel<B> {
         }
         if !chunks.is_empty() {
             self.decoder.forward(&self.batch, &mut self.kv)?;
+            timed(DraftWork::Reading(self.batch.rows()), started.elapsed());
         }
         for (id, tokens) in chunks {
             let sequence = self.sequences.get_mut(&id).expect("it was prepared");
@@ -133,7 +142,8 @@ impl<B: Backend> DraftModel<B> {
         self.decoder.forward(&self.batch, &mut self.kv)?;
         let rows = work.iter().map(|item| {
             let ask = &asks[item.index];
-            SampleRow { params: ask.params, history: &item.tokens, prompt_len: ask.prompt_len }
+            let params = item.params.as_ref().unwrap_or(ask.params);
+            SampleRow { params, history: &item.tokens, prompt_len: ask.prompt_len }
         });
         let rows: Vec<SampleRow<'_>> = rows.collect();
         let drawn = self.decoder.backend().sample(self.decoder.logits(), &rows)?;
@@ -152,7 +162,7 @@ impl<B: Backend> Drafter for DraftModel<B> {
         &mut self,
         asks: &[Ask<'_>],
         drafts: &mut [Vec<TokenId>],
-        timed: &mut dyn FnMut(usize, Duration),
+        timed: &mut dyn FnMut(DraftWork, Duration),
     ) -> Result<()> {
         let mut work = Vec::new();
         let context = self.decoder.limits().context;
@@ -160,14 +170,16 @@ impl<B: Backend> Drafter for DraftModel<B> {
             // The draft's context may be the shorter one: beyond it nothing is drafted.
             let left = ask.depth.min(context.saturating_sub(ask.tokens.len()));
             if left > 0 && self.prepare(ask, asks) {
-                work.push(Work { index, id: ask.id, tokens: ask.tokens.to_vec(), left });
+                let params = ask.params.logprobs.is_some().then(|| ask.params.clone());
+                let params = params.map(|params| SamplingParams { logprobs: None, ..params });
+                work.push(Work { index, id: ask.id, tokens: ask.tokens.to_vec(), left, params });
             }
         }
+        let mut work = self.catch_up(work, timed)?;
         let mut started = Instant::now();
-        let mut work = self.catch_up(work)?;
         while !work.is_empty() {
             self.round(asks, &mut work)?;
-            timed(work.len(), started.elapsed());
+            timed(DraftWork::Round(work.len()), started.elapsed());
             started = Instant::now();
             for item in work.iter().filter(|item| item.left == 0) {
                 let ask = &asks[item.index];
@@ -176,6 +188,15 @@ impl<B: Backend> Drafter for DraftModel<B> {
             work.retain(|item| item.left > 0);
         }
         Ok(())
+    }
+
+    fn lag(&self, ask: &Ask<'_>) -> usize {
+        let computed = self.sequences.get(&ask.id).map_or(0, |sequence| sequence.computed.len());
+        match (ask.tokens.len() - 1).saturating_sub(computed) {
+            // These are rows of the first round.
+            behind if behind < DECODE_ROWS_MAX => 0,
+            behind => behind,
+        }
     }
 
     fn forget(&mut self, id: RequestId) {

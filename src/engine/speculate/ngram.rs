@@ -1,7 +1,7 @@
 //! Prompt lookup: what followed the last tokens when they stood in the request before (Saxena 2023,
 //! "Prompt lookup decoding"). Costs no device time, and is right where a text repeats itself.
 
-use super::{Ask, Drafter};
+use super::{Ask, DraftWork, Drafter};
 use crate::engine::events::RequestId;
 use crate::error::Result;
 use crate::request::TokenId;
@@ -66,7 +66,7 @@ impl Drafter for Ngrams {
         &mut self,
         asks: &[Ask<'_>],
         drafts: &mut [Vec<TokenId>],
-        _timed: &mut dyn FnMut(usize, Duration),
+        _timed: &mut dyn FnMut(DraftWork, Duration),
     ) -> Result<()> {
         for (ask, draft) in asks.iter().zip(drafts).filter(|(ask, _)| ask.depth > 0) {
             self.one(ask, draft);
