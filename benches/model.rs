@@ -15,9 +15,8 @@ use ridgepoint::backend::{Backend, Batch, PageId, Phase};
 use ridgepoint::error::{Error, Result};
 use ridgepoint::load::{Checkpoint, Source};
 use ridgepoint::model::{Decoder, Limits, ModelConfig};
+use ridgepoint::quantize::Quantizing;
 use ridgepoint::request::TokenId;
-use ridgepoint::tensor::int4::{Int4Matrix, Int4Shape, Int4Tensor};
-use ridgepoint::tensor::{HostMatrix, HostTensor, Int8Tensor};
 use serde_json::{Map, Value, json};
 use std::fs::{self, File};
 use std::io::Write;
@@ -26,7 +25,8 @@ use std::time::{Duration, Instant};
 
 /// Rows of the prefill.
 const ROWS: usize = 512;
-/// Columns that share a scale, of weights of 4 bits.
+/// What the second model's weights become while it is loaded, and the columns that share a scale.
+const SCHEME: &str = "int4:group=128,head=8";
 const GROUP: usize = 128;
 
 fn main() -> Result<()> {
@@ -57,7 +57,9 @@ fn main() -> Result<()> {
     measure(&mut criterion, &memory, "model_317m_bf16", bytes, &mut decoder, &mut kv)?;
     drop((decoder, kv));
 
-    let (mut decoder, mut kv) = load(dir.path(), &Quantised(checkpoint))?;
+    let config = ModelConfig::load(dir.path())?;
+    let source = Quantizing::new(&checkpoint, SCHEME.parse()?, &config);
+    let (mut decoder, mut kv) = load(dir.path(), &source)?;
     let head = (VOCAB * (HIDDEN + 4)) as f64;
     let layers = LAYERS * (2 * HIDDEN * HIDDEN + 2 * KV_WIDTH * HIDDEN + 3 * INNER * HIDDEN);
     let bytes = head + layers as f64 * (0.5 + 5.0 / GROUP as f64);
@@ -98,43 +100,6 @@ fn measure(
     }
     group.finish();
     Ok(())
-}
-
-/// A checkpoint whose layers have 4 bits a weight and whose head has 8, rounded to nearest.
-struct Quantised(Checkpoint);
-
-impl Source for Quantised {
-    fn dir(&self) -> &Path {
-        self.0.dir()
-    }
-
-    fn names(&self) -> Vec<String> {
-        self.0.names()
-    }
-
-    fn vector(&self, name: &str, len: usize) -> Result<HostTensor> {
-        self.0.vector(name, len)
-    }
-
-    fn matrix(&self, name: &str, [n, k]: [usize; 2]) -> Result<HostMatrix> {
-        let plain = self.0.tensor(name, &[n, k])?;
-        if name.contains("embed") {
-            return Ok(plain.into());
-        }
-        let (name, values) = (name.to_string(), plain.to_f32());
-        // The weights are all below 0.025.
-        let round = |x: f32, most: f32| (x * (most / 0.025)).round_ties_even();
-        if name.contains("head") {
-            let values = values.iter().map(|x| round(*x, 127.0) as i8).collect();
-            let scales = vec![0.025 / 127.0; n];
-            return Ok(HostMatrix::Int8(Int8Tensor { name, n, k, values, scales }));
-        }
-        let quants = values.iter().map(|x| (round(*x, 7.0) + 8.0) as u8).collect();
-        let scales = vec![0.025 / 7.0; n * k / GROUP];
-        let matrix = Int4Matrix { quants, scales, zero_points: None, order: None };
-        let shape = Int4Shape { n, k, group: GROUP, zero_points: false };
-        Ok(HostMatrix::Int4(Int4Tensor { name, shape, matrix }))
-    }
 }
 
 /// Runs one benchmark; the best time of an iteration in seconds, or `None` if a filter left it out.

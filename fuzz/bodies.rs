@@ -8,9 +8,12 @@ mod prefix;
 pub use prefix::prefix;
 
 use ridgepoint::error::Error;
+use ridgepoint::load::Quantization;
+use ridgepoint::load::fields::Fields;
 use ridgepoint::load::safetensors::parse_header;
 use ridgepoint::model::config::ModelConfig;
 use ridgepoint::request::TokenId;
+use ridgepoint::tensor::MatrixFormat;
 use ridgepoint::text::{ChatTemplate, Detokenizer, Message, RenderOptions, Tokenizer};
 use serde_json::{Map, Value, json};
 use std::path::Path;
@@ -19,9 +22,10 @@ use std::path::Path;
 pub type Body = fn(&[u8]);
 
 /// Every target by its name.
-pub const TARGETS: [(&str, Body); 5] = [
+pub const TARGETS: [(&str, Body); 6] = [
     ("safetensors_header", safetensors_header),
     ("config_json", config_json),
+    ("quantization_config", quantization_config),
     ("chat_template", chat_template),
     ("tokenizer_json", tokenizer_json),
     ("prefix", prefix),
@@ -46,6 +50,28 @@ pub fn config_json(data: &[u8]) {
     assert!(config.vocab_size > 0 && config.context > 0, "{config:?}");
     for token in &config.eos {
         assert!(token.index() < config.vocab_size, "{config:?}");
+    }
+}
+
+/// A `quantization_config`, and after an empty line a module that it may mean: what is accepted is
+/// of 4 bits, or of 8 for the head, in groups that devices know.
+pub fn quantization_config(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let (text, module) = text.split_once("\n\n").unwrap_or((text, "model.layers.0.mlp.up_proj"));
+    let text = format!("{{\"quantization_config\": {text}}}");
+    let Ok(fields) = Fields::parse(&text, Path::new("config.json")) else { return };
+    let Ok(Some(quantization)) = Quantization::parse(&fields) else { return };
+    assert!(!quantization.to_string().is_empty());
+    for module in [module, "lm_head", "model.layers.10.self_attn.q_proj"] {
+        let declared = quantization.declared(&format!("{module}.weight"), [64, 192]);
+        match declared {
+            Ok(Some(MatrixFormat::Int4 { group, .. })) => {
+                assert!(group == 64 || group == 192 || group % 128 == 0, "{module}: {group}");
+            }
+            Ok(Some(MatrixFormat::Int8)) => assert_eq!(module, "lm_head"),
+            Ok(Some(other)) => panic!("{module} is declared {other}"),
+            Ok(None) | Err(_) => {}
+        }
     }
 }
 

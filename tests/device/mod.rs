@@ -8,6 +8,7 @@ mod attention_chain;
 mod attention_decode;
 mod attention_prefill;
 mod batches;
+mod checkpoints;
 mod driver;
 mod embed;
 mod engine;

@@ -44,7 +44,6 @@ pub fn tensors(dir: &Path) -> Tensors {
 }
 
 /// The case `name` with its configuration and its tensors changed.
-
 pub fn edited(
     name: &str,
     change: impl FnOnce(&mut Value),

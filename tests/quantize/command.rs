@@ -45,6 +45,11 @@ fn mistakes_are_named_and_leave_nothing() {
         (&["--out", &out, "--method", "awq", "--calibration", &text], &[&text, "window of 1024"]),
         (&["--out", &out, "--method", "gptq", "--calibration", &path("none")], &["none"]),
         (&["--out", &out, "--receipt", &path("r")], &["--eval-text"]),
+        (
+            &["--out", &out, "--receipt", &path("no/r"), "--eval-text", &held],
+            &["no/r", "--receipt"],
+        ),
+        (&["--out", &out, "--receipt", &path("taken"), "--eval-text", &held], &["--receipt"]),
         (&["--out", &out, "--keep", "*.no_proj=16"], &["*.no_proj=16", "fits no matrix"]),
         (&["--out", &out, "--keep", "*.down_proj=8"], &["PATTERN=16"]),
         (&["--out", &out, "--keep", "*.q_proj=16"], &["q_proj", "k_proj", "one format"]),

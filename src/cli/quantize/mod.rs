@@ -39,6 +39,9 @@ pub(super) fn run(args: &QuantizeArgs, out: &mut Output) -> Result<Done> {
     if let Some(path) = &args.out {
         output::check_free(path)?;
     }
+    if let Some(path) = &args.receipt {
+        report::check_place(path)?;
+    }
     if let Some(threads) = args.threads {
         set_threads(threads)?;
     }
@@ -199,6 +202,7 @@ fn write(
 ) -> Result<Done> {
     let mut directory = Directory::create(path, &input.checkpoint, &input.config, options)?;
     let Some(outcome) = quantise(input, options, stop, &mut directory)? else {
+        eprintln!("interrupted; nothing was written to {}", path.display());
         return Ok(Done::Interrupted);
     };
     directory.finish()?;

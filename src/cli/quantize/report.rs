@@ -24,6 +24,22 @@ pub struct Row<'a> {
     changed_over_first: Option<Mean>,
 }
 
+/// Refuses a place where no file can be: hours of work must not end with that.
+pub fn check_place(path: &Path) -> Result<()> {
+    let parent = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let is_directory = |path: &Path| std::fs::metadata(path).is_ok_and(|found| found.is_dir());
+    match is_directory(parent) && !is_directory(path) {
+        true => Ok(()),
+        false => Err(Error::Usage(format!(
+            "--receipt {}: no file can be there; nothing was written",
+            path.display()
+        ))),
+    }
+}
+
 /// Writes JSON to a file.
 pub fn save(value: &impl Serialize, path: &Path) -> Result<()> {
     let text = serde_json::to_string_pretty(value)

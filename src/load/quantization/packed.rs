@@ -157,13 +157,21 @@ impl Packed {
                     }
                 }
             }
+            // Eight columns of eight rows at a time, so that each row gets its bytes at once.
             Layout::Awq => {
                 let (width, at) = (n / NIBBLES, first / NIBBLES);
-                for column in 0..k {
-                    let words = &words[column * width + at..][..count / NIBBLES];
-                    for (i, word) in words.iter().enumerate() {
-                        for (q, of) in nibbles(*word).into_iter().zip(AWQ_ORDER) {
-                            rows[(i * NIBBLES + of) * k + column] = q;
+                for (column, words) in words.chunks(NIBBLES * width).enumerate() {
+                    for i in 0..count / NIBBLES {
+                        let column_words = words[at + i..].iter().step_by(width);
+                        let mut block = [[0u8; NIBBLES]; NIBBLES];
+                        for (c, word) in column_words.clone().enumerate() {
+                            let quants = nibbles(*word);
+                            block.iter_mut().zip(quants).for_each(|(row, q)| row[c] = q);
+                        }
+                        let columns = column_words.len();
+                        for (row, of) in block.iter().zip(AWQ_ORDER) {
+                            let at = (i * NIBBLES + of) * k + column * NIBBLES;
+                            rows[at..][..columns].copy_from_slice(&row[..columns]);
                         }
                     }
                 }
