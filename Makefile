@@ -7,9 +7,10 @@ PROMPT ?= Once upon a time
 MAX_TOKENS ?= 900
 FUZZ_SECONDS ?= 60
 TRAIN_MINUTES ?= 55
+PREFIX ?= /usr/local
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench bundle toolkit params model fixtures fuzz clean
+.PHONY: help demo test check bench bundle install toolkit params header model fixtures fuzz clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,11 +37,33 @@ bundle: export MAX_TOKENS := $(MAX_TOKENS)
 bundle: toolkit ## tests, benchmarks and demo as one folder to carry to a machine with a GPU
 	CARGO=$(CARGO) $(PYTHON) tools/bundle.py
 
-toolkit: ## nvcc, libclang and cuobjdump into .toolkit/, where the machine has none
+# The name that programs are linked to changes with every version that is not compatible: before 1.0
+# that is the second number.
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
+SONAME := libridgepoint.so.$(basename $(VERSION))
+LIBRARIES := $(or $(CARGO_TARGET_DIR),target)/release
+
+install: toolkit ## PREFIX=DIR: binary, header, libraries and pkg-config file for programs that link
+	$(CARGO) build --release --bin ridgepoint
+	$(CARGO) rustc --release --lib --crate-type cdylib,staticlib -- -C link-arg=-Wl,-soname,$(SONAME)
+	install -d "$(PREFIX)/bin" "$(PREFIX)/include" "$(PREFIX)/lib/pkgconfig"
+	install -m 755 $(LIBRARIES)/ridgepoint "$(PREFIX)/bin/"
+	install -m 644 include/ridgepoint.h "$(PREFIX)/include/"
+	install -m 644 $(LIBRARIES)/libridgepoint.a "$(PREFIX)/lib/"
+	install -m 755 $(LIBRARIES)/libridgepoint.so "$(PREFIX)/lib/libridgepoint.so.$(VERSION)"
+	ln -sfn libridgepoint.so.$(VERSION) "$(PREFIX)/lib/$(SONAME)"
+	ln -sfn $(SONAME) "$(PREFIX)/lib/libridgepoint.so"
+	sed -e 's|@PREFIX@|$(abspath $(PREFIX))|' -e 's|@VERSION@|$(VERSION)|' ridgepoint.pc.in \
+	    > "$(PREFIX)/lib/pkgconfig/ridgepoint.pc"
+
+toolkit: ## nvcc, libclang, cuobjdump and numpy into .toolkit/, where the machine has none
 	@tools/toolkit.sh
 
 params: toolkit ## write src/backend/cuda/params anew from kernels/params*.h
 	RIDGEPOINT_BLESS=1 $(CARGO) test --release --test suite params::
+
+header: toolkit ## write include/ridgepoint.h anew from src/ffi
+	RIDGEPOINT_BLESS=1 $(CARGO) test --release --test suite ffi::header
 
 model: .toolkit/model/complete ## train the shipped models again
 	.toolkit/model/bin/python models/train.py --out models --minutes $(TRAIN_MINUTES)

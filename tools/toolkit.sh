@@ -1,11 +1,11 @@
 #!/bin/sh
 # Puts what the build and its tests need and the machine lacks into .toolkit/ in the checkout:
 # nvcc, which compiles the kernels; libclang, which writes the Rust side of their arguments;
-# cuobjdump with nvdisasm, by which the tests read machine code. They come as Python wheels, about
-# 135 MB to fetch and 380 MB unpacked; no GPU, driver or root is needed.
+# cuobjdump with nvdisasm, by which the tests read machine code; numpy, for the Python example. They
+# come as Python wheels, about 155 MB to fetch and 430 MB unpacked; no GPU, driver or root is needed.
 #
 # What the machine has is left alone and nothing is fetched for it. Links mark what is complete:
-# .toolkit/cuda, .toolkit/libclang and .toolkit/disassembler. Each is made last, so a run that was
+# .toolkit/cuda, .toolkit/libclang, .toolkit/disassembler and .toolkit/numpy. Each is made last, so a run that was
 # cut off is repeated by the next, which finds in pip's cache what had arrived. nvcc must be had,
 # the others need not: without libclang the generated Rust is held against its header by a hash,
 # and without a disassembler the tests of machine code have only what ptxas said of it.
@@ -44,6 +44,10 @@ have_disassembler() {
         [ -n "$home" ] && [ -f "$home/bin/cuobjdump" ] && [ -f "$home/bin/nvdisasm" ] && return
     done
     command -v cuobjdump >/dev/null && command -v nvdisasm >/dev/null
+}
+
+have_numpy() {
+    PYTHONPATH=.toolkit/numpy python3 -c 'import numpy' 2>/dev/null
 }
 
 # nvcc runs the host's C++ compiler over every file, even one that has no host code.
@@ -103,3 +107,5 @@ have_disassembler || (install 'cuobjdump and nvdisasm' disassembler nvidia/cu13 
     echo "make toolkit: going on without cuobjdump" >&2
 have_libclang || (install libclang libclang clang/native libclang) ||
     echo "make toolkit: going on without libclang" >&2
+have_numpy || (install numpy numpy . numpy) ||
+    echo "make toolkit: going on without numpy" >&2

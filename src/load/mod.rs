@@ -8,4 +8,4 @@ mod quantization;
 pub mod safetensors;
 
 pub use checkpoint::{Checkpoint, Source};
-pub use quantization::Quantization;
+pub use quantization::{Layout, PackedParts, Part, Quantization, Unfit, order_of};

@@ -3,6 +3,7 @@
 
 mod calls;
 mod engines;
+mod examples;
 
 mod header;
 mod kernel_calls;

@@ -25,10 +25,18 @@ pub(super) fn adapted(matrix: HostMatrix) -> Result<HostMatrix> {
     }
 }
 
-/// The same values in narrower groups: each scale stands several times.
-fn narrowed(tensor: Int4Tensor) -> Result<Int4Tensor> {
+/// The widest group of a kernel that a group is whole ones of.
+pub(crate) fn kernel_group(group: usize) -> Option<usize> {
+    GROUPS.into_iter().find(|of| group > 0 && group.is_multiple_of(*of))
+}
+
+/// The same values in groups of a kernel: each scale stands several times.
+///
+/// # Errors
+/// [`Error::NoKernel`] if there are none.
+pub(crate) fn narrowed(tensor: Int4Tensor) -> Result<Int4Tensor> {
     let Int4Tensor { name, shape, matrix } = tensor;
-    let Some(group) = GROUPS.into_iter().find(|group| shape.group.is_multiple_of(*group)) else {
+    let Some(group) = kernel_group(shape.group) else {
         return Err(Error::NoKernel {
             what: format!("{name}, rows of {} in groups of {},", shape.k, shape.group),
             supported: "whole groups of 64 or 128".to_owned(),

@@ -1,6 +1,6 @@
 //! The CUDA backend: kernels compiled at build time, and what launches them.
 
-mod adapt;
+pub(crate) mod adapt;
 mod backend;
 pub mod driver;
 pub mod kernels;

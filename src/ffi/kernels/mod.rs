@@ -9,6 +9,7 @@ pub mod attention;
 pub mod gemm;
 pub mod memory;
 pub mod query;
+pub mod repack;
 pub mod rows;
 pub mod sample;
 

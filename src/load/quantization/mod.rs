@@ -12,6 +12,7 @@
 mod compressed;
 mod declared;
 mod packed;
+mod parts;
 
 use crate::error::{Error, Result};
 use crate::load::Checkpoint;
@@ -20,6 +21,7 @@ use crate::load::fields::Fields;
 use crate::tensor::{HostMatrix, MatrixFormat};
 use compressed::Targets;
 use packed::Packed;
+pub use parts::{PackedParts, Part, Unfit, order_of};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -40,7 +42,7 @@ pub struct Quantization {
 /// Where the parts of a matrix `[n, k]` with `g` groups a row are, for a module `m`. Eight weights
 /// of 4 bits lie in a 32-bit word, the first in the lowest bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Layout {
+pub enum Layout {
     /// `m.qweight` `[k/8, n]`, packed along k; `m.qzeros` `[g, n/8]`, packed along n; `m.scales`
     /// `[g, n]`; `m.g_idx` `[k]`, the group of each column.
     Gptq {
