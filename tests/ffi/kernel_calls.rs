@@ -13,6 +13,9 @@ use ridgepoint::ffi::kernels::memory::{
     rp_memory_alloc, rp_memory_free, rp_memory_read, rp_memory_write,
 };
 use ridgepoint::ffi::kernels::query::{RP_OP_ATTENTION, RP_OP_GEMM, rp_kernels_supports, rp_query};
+use ridgepoint::ffi::kernels::repack::{
+    RP_DTYPE_F32, RP_LAYOUT_GPTQ_V2, rp_int4_weights, rp_repack_int4, rp_repack_int4_size,
+};
 use ridgepoint::ffi::kernels::rows::{rp_rmsnorm, rp_rmsnorm_run, rp_silu_mul, rp_silu_mul_run};
 use ridgepoint::ffi::kernels::sample::{
     rp_sample, rp_sample_make_plan, rp_sample_plan, rp_sample_row, rp_sample_run, rp_sample_shape,
@@ -214,6 +217,94 @@ fn tokens_are_drawn_as_the_definition_says() {
     op.workspace = 0;
     ends(unsafe { rp_sample_run(kernels, &op) }, RP_INVALID, &["workspace is null"]);
     ok(rp_kernels_destroy(kernels));
+}
+
+/// A matrix of 4 bits in GPTQ's layout of the second version, and its values.
+fn gptq(n: usize, k: usize, group: usize) -> (Vec<u8>, Vec<f32>, Vec<u8>, Vec<f64>) {
+    let q = |row: usize, col: usize| (row * 5 + col * 3) % 16;
+    let (zero, scale) = (|row: usize| row % 11, |row: usize| (row % 7 + 1) as f32 / 64.0);
+    let (groups, mut words) = (k / group, vec![0u8; n * k / 2]);
+    for (row, col) in (0..n).flat_map(|row| (0..k).map(move |col| (row, col))) {
+        let word = 4 * (col / 8 * n + row);
+        words[word + col % 8 / 2] |= (q(row, col) << (4 * (col % 2))) as u8;
+    }
+    let mut zeros = vec![0u8; groups * n / 2];
+    (0..groups * n).for_each(|i| zeros[i / 2] |= (zero(i % n) << (4 * (i % 2))) as u8);
+    let scales = (0..groups * n).map(|i| scale(i % n)).collect();
+    let value = |row, col| f64::from(scale(row)) * (q(row, col) as f64 - zero(row) as f64);
+    let values = (0..n * k).map(|i| value(i / k, i % k)).collect();
+    (words, scales, zeros, values)
+}
+
+#[test]
+fn weights_of_others_are_packed_and_multiplied() {
+    let kernels = kernels();
+    let (rows, n, k) = (2usize, 72usize, 256usize);
+    for (group, stored) in [(64, 64u32), (256, 128)] {
+        let (words, scales, zeros, values) = gptq(n, k, group);
+        let mut weights: rp_int4_weights = sized();
+        (weights.n, weights.k, weights.group) = (n as u32, k as u32, group as u32);
+        (weights.layout, weights.zero_points) = (RP_LAYOUT_GPTQ_V2, 1);
+        (weights.words, weights.zeros) = (words.as_ptr(), zeros.as_ptr());
+        (weights.scales, weights.scale_dtype) = (scales.as_ptr().cast(), RP_DTYPE_F32);
+        let mut bytes = 0;
+        // SAFETY: as the header asks, here and below.
+        ok(unsafe { rp_repack_int4_size(&weights, &mut bytes) });
+        let mut packed = vec![0u8; bytes];
+        let small = unsafe { rp_repack_int4(&weights, packed.as_mut_ptr(), bytes - 1) };
+        ends(small, RP_TOO_SMALL, &["room for"]);
+        ok(unsafe { rp_repack_int4(&weights, packed.as_mut_ptr(), bytes) });
+        let x = numbers(rows * k, 5);
+        let mut op: rp_gemm = sized();
+        (op.rows, op.n, op.k, op.output) = (rows as u32, n as u32, k as u32, RP_OUTPUT_F32);
+        (op.phase, op.format, op.zero_points) = (RP_PHASE_DECODE, RP_WEIGHT_INT4, 1);
+        (op.group, op.x, op.weight) = (stored, upload(kernels, &x), upload(kernels, &packed));
+        op.out = upload(kernels, &vec![f32::NAN; rows * n]);
+        ok(unsafe { rp_gemm_run(kernels, &op) });
+        for (i, out) in download::<f32>(kernels, op.out, rows * n).iter().enumerate() {
+            let (row, col) = (i / n, i % n);
+            let dot: f64 = (0..k).map(|j| value(x[row * k + j]) * values[col * k + j]).sum();
+            assert!((f64::from(*out) - dot).abs() < 1e-3 * (1.0 + dot.abs()), "{out} for {dot}");
+        }
+    }
+    ok(rp_kernels_destroy(kernels));
+}
+
+#[test]
+fn weights_that_cannot_be_packed_are_refused() {
+    let (words, mut scales, zeros, _) = gptq(16, 128, 64);
+    let mut index: Vec<u32> = (0..128).map(|column| column / 64).collect();
+    let pack = |change: &dyn Fn(&mut rp_int4_weights)| {
+        let mut weights: rp_int4_weights = sized();
+        (weights.n, weights.k, weights.group) = (16, 128, 64);
+        (weights.layout, weights.zero_points) = (RP_LAYOUT_GPTQ_V2, 1);
+        (weights.words, weights.zeros) = (words.as_ptr(), zeros.as_ptr());
+        (weights.scales, weights.scale_dtype) = (scales.as_ptr().cast(), RP_DTYPE_F32);
+        change(&mut weights);
+        let mut packed = vec![0u8; 1 << 16];
+        // SAFETY: as the header asks.
+        unsafe { rp_repack_int4(&weights, packed.as_mut_ptr(), packed.len()) }
+    };
+    ok(pack(&|_| ()));
+    ok(pack(&|w| w.group_index = index.as_ptr().cast()));
+    ends(pack(&|w| w.group = 32), RP_UNSUPPORTED, &["groups of 32", "64 or 128"]);
+    ends(pack(&|w| w.group = 0), RP_INVALID, &["groups of 0"]);
+    ends(pack(&|w| w.k = 100), RP_INVALID, &["rows of 100"]);
+    ends(pack(&|w| w.layout = 9), RP_INVALID, &["layout is 9"]);
+    ends(pack(&|w| w.scale_dtype = 9), RP_INVALID, &["scale_dtype is 9"]);
+    ends(pack(&|w| w.words = null()), RP_INVALID, &["words is null"]);
+    ends(pack(&|w| w.zeros = null()), RP_INVALID, &["zeros is null"]);
+    ends(pack(&|w| w.zero_points = 0), RP_INVALID, &["zeros: zero point", "8 everywhere"]);
+    let middle = index[3];
+    index[3] = 1;
+    let sorted = index.clone();
+    ends(pack(&|w| w.group_index = sorted.as_ptr().cast()), RP_INVALID, &["group_index", "64"]);
+    index[100] = middle;
+    let sorted = index.clone();
+    ends(pack(&|w| w.group_index = sorted.as_ptr().cast()), RP_UNSUPPORTED, &["dequantise"]);
+    scales[5] = f32::NAN;
+    let odd = scales.clone();
+    ends(pack(&|w| w.scales = odd.as_ptr().cast()), RP_INVALID, &["scales: nan", "finite"]);
 }
 
 #[test]
