@@ -258,12 +258,18 @@ fn a_pass_that_was_slow_by_chance_forbids_no_depth_for_long() {
     let mut depths = hopeful();
     depths.learn_pass(8, 500.0);
     assert_eq!(chosen(&mut depths, 0, 1, 7), 7, "one among others");
-    // The first of its width, and so all that is known of it.
+    // The first of its width counts for as many passes as it has rows, at most.
     let mut depths = Depths::new(None);
-    depths.learn_pass(1, 1.0);
-    depths.learn_pass(2, 500.0);
-    (0..20).for_each(|_| depths.learn_acceptance(RequestId(1), 1, 1));
-    assert_eq!(chosen(&mut depths, 0, 1, 1), 0);
-    (0..5000).for_each(|_| depths.learn_pass(1, 1.0));
-    assert_eq!(chosen(&mut depths, 0, 1, 1), 1, "it is tried again");
+    for (rows, seconds) in [(1, 1.0), (2, 500.0), (4, 1.04), (8, 1.08)] {
+        depths.learn_pass(rows, seconds);
+    }
+    (0..20).for_each(|_| depths.learn_acceptance(RequestId(1), DEPTH_MAX, DEPTH_MAX));
+    assert_eq!(chosen(&mut depths, 0, 1, 7), 7);
+    // One that was lucky is not believed: eight rows take no less than four.
+    let mut depths = Depths::new(None);
+    for (rows, seconds) in [(1, 1.0), (4, 3.9), (8, 0.5)] {
+        (0..9).for_each(|_| depths.learn_pass(rows, seconds));
+    }
+    (0..9).for_each(|_| depths.learn_acceptance(RequestId(1), 4, 2));
+    assert!(chosen(&mut depths, 0, 1, 7) <= 1, "two tokens more for the time of four passes");
 }

@@ -90,6 +90,10 @@ struct Times {
 struct Seen {
     rows: usize,
     seconds: f64,
+    /// The mean, within what the next fewer rows allow: more rows take no less, and no more than in
+    /// proportion. Of many widths that were seen now and then, the one that was lucky must not be
+    /// the one that is taken, and one that was not must not be shunned.
+    expected: f64,
     /// The count at its last time.
     last: u64,
 }
@@ -104,10 +108,20 @@ impl Times {
                 seen.seconds += TIME_RATE * (seconds.min(OUTLIER * seen.seconds) - seen.seconds);
                 seen.last = last;
             }
-            Err(at) => self.seen.insert(at, Seen { rows, seconds, last }),
+            Err(at) => self.seen.insert(at, Seen { rows, seconds, expected: seconds, last }),
         }
         if last.is_multiple_of(TIMES_KEPT / 16) {
             self.seen.retain(|seen| last - seen.last < TIMES_KEPT);
+        }
+        let mut fewer: Option<(usize, f64)> = None;
+        for seen in &mut self.seen {
+            seen.expected = match fewer {
+                None => seen.seconds,
+                Some((rows, least)) => {
+                    seen.seconds.clamp(least, least * seen.rows as f64 / rows as f64)
+                }
+            };
+            fewer = Some((seen.rows, seen.expected));
         }
     }
 
@@ -118,9 +132,9 @@ impl Times {
         match (above.checked_sub(1).map(|below| &self.seen[below]), self.seen.get(above)) {
             (Some(low), Some(high)) => {
                 let share = (rows - low.rows) as f64 / (high.rows - low.rows) as f64;
-                low.seconds + (high.seconds - low.seconds) * share
+                low.expected + (high.expected - low.expected) * share
             }
-            (Some(seen), None) | (None, Some(seen)) => seen.seconds,
+            (Some(seen), None) | (None, Some(seen)) => seen.expected,
             (None, None) => 0.0,
         }
     }
