@@ -34,7 +34,7 @@ bench: toolkit ## the benchmarks of the CPU, and what the simulator counts of th
 
 bundle: export PROMPT := $(PROMPT)
 bundle: export MAX_TOKENS := $(MAX_TOKENS)
-bundle: toolkit ## tests, benchmarks and demo as one folder to carry to a machine with a GPU
+bundle: toolkit ## tests, benchmarks, peers and demo as one folder to carry to a machine with a GPU
 	CARGO=$(CARGO) $(PYTHON) tools/bundle.py
 
 # The name that programs are linked to changes with every version that is not compatible: before 1.0

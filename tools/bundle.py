@@ -1,8 +1,9 @@
-"""Puts tests, benchmarks, the binary and what they read into one folder, `bundle/`.
+"""Puts tests, benchmarks, the binary, the shared library and what they read into one folder,
+`bundle/`.
 
 For a machine that has a GPU but no Rust and no network: carry the folder there and run
-`bundle/run test`, `bundle/run bench` or `bundle/run demo`. Set RIDGEPOINT_CUDA_ARCHS=90a to leave
-out the machine code of other devices.
+`bundle/run test`, `bundle/run bench`, `bundle/run peers` (which needs PyTorch there) or
+`bundle/run demo`. Set RIDGEPOINT_CUDA_ARCHS=90a to leave out the machine code of other devices.
 """
 
 import json
@@ -20,12 +21,17 @@ CARGO = os.environ.get("CARGO", "cargo")
 RUN = """\
 #!/bin/sh
 # run test|bench|demo [ARGUMENT...]: what `make` of the same name runs, from this folder.
+# run peers [ARGUMENT...]: benches/peers with the library beside it; needs python3 with PyTorch.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 export RIDGEPOINT_ROOT="$here/root"
 export RIDGEPOINT_BIN="$here/bin/ridgepoint"
+export RIDGEPOINT_LIB="$here/lib/libridgepoint.so"
+export RIDGEPOINT_COMMIT="@COMMIT@"
 what=${1:-}
 [ $# -gt 0 ] && shift
+# Files that are named on the command line are looked for where it was typed.
+[ "$what" = peers ] && exec python3 "$RIDGEPOINT_ROOT/benches/peers/run.py" "$@"
 cd "$RIDGEPOINT_ROOT"
 case "$what" in
 test | bench)
@@ -43,23 +49,43 @@ demo)
     exec "$RIDGEPOINT_BIN" generate --prompt "${1:-@PROMPT@}" --max-tokens "${2:-@MAX_TOKENS@}"
     ;;
 *)
-    echo "usage: run test|bench|demo [ARGUMENT...]" >&2
+    echo "usage: run test|bench|peers|demo [ARGUMENT...]" >&2
     exit 2
     ;;
 esac
 """
 
 
-def executables(*command):
-    """What a cargo command builds: (kind of target, its name, whether it is a test, path)."""
+def artifacts(*command):
+    """What a cargo command says of all that it built."""
     command = [CARGO, *command, "--message-format=json-render-diagnostics"]
     built = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True, text=True)
-    for line in built.stdout.splitlines():
-        message = json.loads(line)
-        if message["reason"] == "compiler-artifact" and message["executable"]:
+    messages = map(json.loads, built.stdout.splitlines())
+    return [message for message in messages if message["reason"] == "compiler-artifact"]
+
+
+def executables(*command):
+    """What a cargo command builds: (kind of target, its name, whether it is a test, path)."""
+    for message in artifacts(*command):
+        if message["executable"]:
             target = message["target"]
             path = pathlib.Path(message["executable"])
             yield target["kind"][0], target["name"], message["profile"]["test"], path
+
+
+def shared_library():
+    """The library of `make install`."""
+    built = artifacts("rustc", "--release", "--lib", "--crate-type", "cdylib")
+    files = [pathlib.Path(name) for message in built for name in message["filenames"]]
+    return next(file for file in files if file.name == "libridgepoint.so")
+
+
+def commit():
+    """The commit that is bundled, for results that are made with it."""
+    command = ["git", "describe", "--always", "--dirty"]
+    return subprocess.run(
+        command, cwd=ROOT, stdout=subprocess.PIPE, check=True, text=True
+    ).stdout.strip()
 
 
 def place(path, *parts):
@@ -98,8 +124,9 @@ def main():
     for kind, name, _, path in executables("bench", "--no-run"):
         if kind == "bench":
             place(path, "bench", name)
+    place(shared_library(), "lib", "libridgepoint.so")
     copy_sources()
-    run = RUN.replace("@PROMPT@", os.environ["PROMPT"])
+    run = RUN.replace("@PROMPT@", os.environ["PROMPT"]).replace("@COMMIT@", commit())
     run = run.replace("@MAX_TOKENS@", os.environ["MAX_TOKENS"])
     (BUNDLE / "run").write_text(run)
     (BUNDLE / "run").chmod(0o755)

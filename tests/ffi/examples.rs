@@ -7,7 +7,7 @@ use std::process::{Command, Output};
 use std::sync::OnceLock;
 
 /// Where the library was installed for these tests.
-fn prefix() -> &'static Path {
+pub(super) fn prefix() -> &'static Path {
     static PREFIX: OnceLock<PathBuf> = OnceLock::new();
     PREFIX.get_or_init(|| {
         let prefix = target().join("installed");
@@ -25,7 +25,7 @@ fn target() -> PathBuf {
 }
 
 #[track_caller]
-fn run(command: &mut Command) -> Output {
+pub(super) fn run(command: &mut Command) -> Output {
     let command = command.current_dir(root()).env("CARGO_TARGET_DIR", target());
     let output = command.output().unwrap_or_else(|e| panic!("{command:?}: {e}"));
     let says = String::from_utf8_lossy(&output.stderr);
@@ -33,7 +33,7 @@ fn run(command: &mut Command) -> Output {
     output
 }
 
-fn text(output: &Output) -> String {
+pub(super) fn text(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).unwrap()
 }
 

@@ -8,3 +8,4 @@ mod examples;
 mod header;
 mod kernel_calls;
 mod orders;
+mod peers;
