@@ -2,11 +2,12 @@
 
 use crate::backend::Backend;
 use crate::cli::args::{DraftArg, EngineArgs};
+use crate::cli::session::stored_formats;
 use crate::engine::speculate::{DEPTH_MAX, Depths, DraftModel, Drafter, Ngrams};
 use crate::engine::{Engine, EngineOptions};
 use crate::error::{Error, Result};
 use crate::load::{Checkpoint, Source};
-use crate::model::budget::{Budget, Formats, size};
+use crate::model::budget::{Budget, size};
 use crate::model::{Decoder, Limits, ModelConfig};
 use std::path::Path;
 
@@ -71,7 +72,7 @@ impl Draft {
         };
         let (limits, pages) = (limits(options), options.pages);
         let (config, checkpoint) = &**model;
-        let formats = Formats::stored(config, &|name, shape| checkpoint.format(name, shape))?;
+        let formats = stored_formats(config, checkpoint, &|stored| stored)?;
         let own = Budget::of(backend, config, &formats, limits, pages)?;
         match needs.bytes() + own.bytes() <= free {
             true => Ok(()),
