@@ -29,7 +29,7 @@
 #define RP_NO_POSITION UINT32_MAX
 
 // Tokens of a page.
-#define RP_PAGE_TOKENS KV_PAGE_TOKENS
+#define RP_PAGE_TOKENS 64
 
 // `rp_gemm.format`: bf16, row-major.
 #define RP_WEIGHT_BF16 0
@@ -72,6 +72,27 @@
 
 // `rp_query.op`: the product, with `phase`, `format`, `group`, `zero_points`, `output`, n and k.
 #define RP_OP_GEMM 1
+
+// `rp_int4_weights.layout`: GPTQ whose zero points are stored minus 1 (`checkpoint_format` gptq).
+#define RP_LAYOUT_GPTQ 0
+
+// `rp_int4_weights.layout`: GPTQ whose zero points are stored as they are (gptq_v2).
+#define RP_LAYOUT_GPTQ_V2 1
+
+// `rp_int4_weights.layout`: AWQ, version GEMM.
+#define RP_LAYOUT_AWQ 2
+
+// `rp_int4_weights.layout`: compressed-tensors, pack-quantized.
+#define RP_LAYOUT_PACK_QUANTIZED 3
+
+// A dtype of 32-bit floats.
+#define RP_DTYPE_F32 0
+
+// A dtype of binary16.
+#define RP_DTYPE_F16 1
+
+// A dtype of bfloat16.
+#define RP_DTYPE_BF16 2
 
 // A slot of a token whose keys and values are not kept.
 #define RP_NO_SLOT UINT32_MAX
@@ -525,6 +546,48 @@ typedef struct rp_query {
     // Of a product.
     uint32_t k;
 } rp_query;
+
+// A matrix W `[n, k]` of 4 bits as a checkpoint stores it, on the host. Layouts are those of the
+// formats' own tensors.
+typedef struct rp_int4_weights {
+    // sizeof(rp_int4_weights).
+    size_t size;
+    // RP_LAYOUT_...
+    uint32_t layout;
+    // Rows.
+    uint32_t n;
+    // Columns, a multiple of the group.
+    uint32_t k;
+    // Columns that share a scale: 64, 128, or a multiple, up to the whole row.
+    uint32_t group;
+    // Not 0: each group has a zero point of its own.
+    uint32_t zero_points;
+    // RP_DTYPE_... of the scales. The kernels keep them in bf16.
+    uint32_t scale_dtype;
+    // qweight, or weight_packed: 32-bit words, n * k / 2 bytes.
+    const uint8_t *words;
+    // scales, or weight_scale: n * k / group numbers.
+    const uint8_t *scales;
+    // qzeros, or weight_zero_point: 32-bit words. May be null without zero points.
+    const uint8_t *zeros;
+    // g_idx: k 32-bit words, or null. Columns that are not in groups of neighbours have no
+    // kernels: the caller dequantises such a matrix.
+    const uint8_t *group_index;
+} rp_int4_weights;
+
+// A matrix W `[n, k]` of 8 bits with a scale a row, on the host.
+typedef struct rp_int8_weights {
+    // sizeof(rp_int8_weights).
+    size_t size;
+    // Rows.
+    uint32_t n;
+    // Columns, a multiple of 16.
+    uint32_t k;
+    // int8 `[n, k]`.
+    const int8_t *values;
+    // f32 `[n]`.
+    const float *scales;
+} rp_int8_weights;
 
 // `residual += input; out = residual / sqrt(mean(residual^2) + epsilon) * gamma`, row by row.
 typedef struct rp_rmsnorm {
@@ -1001,6 +1064,31 @@ enum rp_status rp_kernels_supports(const struct rp_kernels *kernels,
                                    char *reason,
                                    size_t capacity);
 
+// Bytes of the packed matrix.
+//
+// # Safety
+// `weights` is a struct as large as it says; of its pointers nothing is read. `bytes` is writable.
+enum rp_status rp_repack_int4_size(const struct rp_int4_weights *weights, size_t *bytes);
+
+// Packs a matrix for RP_WEIGHT_INT4 into `out`, which has `capacity` bytes. Uses all cores.
+//
+// # Safety
+// `weights` is a struct as large as it says, its pointers hold what they say, and `out` is
+// writable.
+enum rp_status rp_repack_int4(const struct rp_int4_weights *weights, uint8_t *out, size_t capacity);
+
+// Bytes of a packed matrix of 8 bits.
+//
+// # Safety
+// As `rp_repack_int4_size`.
+enum rp_status rp_repack_int8_size(const struct rp_int8_weights *weights, size_t *bytes);
+
+// Packs a matrix for RP_WEIGHT_INT8 into `out`, which has `capacity` bytes. Uses all cores.
+//
+// # Safety
+// As `rp_repack_int4`.
+enum rp_status rp_repack_int8(const struct rp_int8_weights *weights, uint8_t *out, size_t capacity);
+
 // Launches RMSNorm.
 //
 // # Safety
@@ -1065,6 +1153,31 @@ enum rp_status rp_kernels_supports(const struct rp_kernels *kernels,
                                    uint32_t *supported,
                                    char *reason,
                                    size_t capacity);
+
+// Bytes of the packed matrix.
+//
+// # Safety
+// `weights` is a struct as large as it says; of its pointers nothing is read. `bytes` is writable.
+enum rp_status rp_repack_int4_size(const struct rp_int4_weights *weights, size_t *bytes);
+
+// Packs a matrix for RP_WEIGHT_INT4 into `out`, which has `capacity` bytes. Uses all cores.
+//
+// # Safety
+// `weights` is a struct as large as it says, its pointers hold what they say, and `out` is
+// writable.
+enum rp_status rp_repack_int4(const struct rp_int4_weights *weights, uint8_t *out, size_t capacity);
+
+// Bytes of a packed matrix of 8 bits.
+//
+// # Safety
+// As `rp_repack_int4_size`.
+enum rp_status rp_repack_int8_size(const struct rp_int8_weights *weights, size_t *bytes);
+
+// Packs a matrix for RP_WEIGHT_INT8 into `out`, which has `capacity` bytes. Uses all cores.
+//
+// # Safety
+// As `rp_repack_int4`.
+enum rp_status rp_repack_int8(const struct rp_int8_weights *weights, uint8_t *out, size_t capacity);
 
 // Launches RMSNorm.
 //
@@ -1337,6 +1450,31 @@ enum rp_status rp_kernels_supports(const struct rp_kernels *kernels,
                                    uint32_t *supported,
                                    char *reason,
                                    size_t capacity);
+
+// Bytes of the packed matrix.
+//
+// # Safety
+// `weights` is a struct as large as it says; of its pointers nothing is read. `bytes` is writable.
+enum rp_status rp_repack_int4_size(const struct rp_int4_weights *weights, size_t *bytes);
+
+// Packs a matrix for RP_WEIGHT_INT4 into `out`, which has `capacity` bytes. Uses all cores.
+//
+// # Safety
+// `weights` is a struct as large as it says, its pointers hold what they say, and `out` is
+// writable.
+enum rp_status rp_repack_int4(const struct rp_int4_weights *weights, uint8_t *out, size_t capacity);
+
+// Bytes of a packed matrix of 8 bits.
+//
+// # Safety
+// As `rp_repack_int4_size`.
+enum rp_status rp_repack_int8_size(const struct rp_int8_weights *weights, size_t *bytes);
+
+// Packs a matrix for RP_WEIGHT_INT8 into `out`, which has `capacity` bytes. Uses all cores.
+//
+// # Safety
+// As `rp_repack_int4`.
+enum rp_status rp_repack_int8(const struct rp_int8_weights *weights, uint8_t *out, size_t capacity);
 
 // Launches RMSNorm.
 //

@@ -14,6 +14,7 @@ import sys
 
 import report
 import shapes
+import timing
 from binding import Library
 from contenders import peers as all_peers
 from inputs import Maker
@@ -73,7 +74,8 @@ def parser():
     p.add_argument("--batch", type=numbers, metavar="B,...", help="sequences of a decode step")
     p.add_argument("--context", type=numbers, metavar="T,...", help="positions that they see")
     p.add_argument("--length", type=numbers, metavar="T,...", help="tokens of a prompt")
-    p.add_argument("--rounds", type=int, default=12, help="rounds A B B A of each pair (default: %(default)s)")
+    p.add_argument("--rounds", type=int, default=timing.ROUNDS,
+                   help="rounds A B B A of each pair (default: %(default)s)")
     p.add_argument("--ceilings", type=ceilings, metavar="TB/s,TFLOP/s",
                    help="by which floors are counted (default: measured at the start)")
     p.add_argument("--layout", choices=tuple(LAYOUTS), default="gptq",

@@ -9,6 +9,7 @@ use crate::engine::speculate::{Ask, DEPTH_MAX, Depths, DraftCounts, Drafter, Spe
 use crate::engine::stats::PhaseStats;
 use crate::error::{Error, Result};
 use crate::kv::{KvPages, PrefixOptions, Sharing, pages_for};
+use crate::model::budget::seen;
 use crate::model::{Decoder, Limits};
 use crate::request::{FinishReason, Request, TokenId};
 use crate::text::{TextStream, Tokenizer};
@@ -103,6 +104,8 @@ pub struct Engine<B: Backend> {
     speculator: Speculator,
     prefill: PhaseStats,
     decode: PhaseStats,
+    /// How many layers have each window, or none.
+    windows: Vec<(Option<usize>, u64)>,
     totals: Totals,
     /// When a request last ended, and the mean time between such ends.
     last_end: Option<Instant>,
@@ -150,6 +153,10 @@ impl<B: Backend> Engine<B> {
             ..PrefixOptions::default()
         });
         let pages = KvPages::new(options.pages, prefix);
+        let mut sorted = decoder.config().windows.clone();
+        sorted.sort_unstable();
+        let same = sorted.chunk_by(|a, b| a == b);
+        let windows = same.map(|layers| (layers[0], layers.len() as u64)).collect();
         Ok(Engine {
             decoder,
             kv,
@@ -165,6 +172,7 @@ impl<B: Backend> Engine<B> {
             speculator: Speculator::none(),
             prefill: PhaseStats::default(),
             decode: PhaseStats::default(),
+            windows,
             totals: Totals::default(),
             last_end: None,
             end_interval: None,
@@ -452,9 +460,11 @@ impl<B: Backend> Engine<B> {
         stats.rows += self.batch.rows() as u64;
         stats.logit_rows += self.batch.logit_rows.len() as u64;
         for span in &self.batch.spans {
-            let (start, rows) = (span.start as u64, span.rows.len() as u64);
-            stats.context_tokens += start + rows;
-            stats.pairs += rows * start + rows * (rows + 1) / 2;
+            for &(window, layers) in &self.windows {
+                let (pairs, read) = seen(window, span.start as u64, span.rows.len() as u64);
+                stats.pairs += layers * pairs;
+                stats.context_tokens += layers * read;
+            }
         }
         stats.time += time;
         if phase == Phase::Decode && result.is_ok() {

@@ -10,9 +10,10 @@ pub struct PhaseStats {
     pub passes: u64,
     /// Rows, so tokens, that were computed.
     pub rows: u64,
-    /// Pairs of a row and a token that it may see: what attention computes, without windows.
+    /// Pairs of a row and a token that it sees, in all layers together: what attention computes.
     pub pairs: u64,
-    /// Cached tokens that attention reads: each sequence of a pass once, up to its last row.
+    /// Cached tokens that attention reads, in all layers together: each sequence of a pass once, as
+    /// far back as its first row sees.
     pub context_tokens: u64,
     /// Logits rows.
     pub logit_rows: u64,

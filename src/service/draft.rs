@@ -5,9 +5,9 @@ use crate::engine::speculate::{DEPTH_MAX, Depths, DraftModel, Drafter, LENGTH_MA
 use crate::engine::{Engine, EngineOptions};
 use crate::error::{Error, Result};
 use crate::load::{Checkpoint, Source};
-use crate::model::budget::{Budget, Formats, page_bytes, parameters, size};
+use crate::model::budget::{Budget, page_bytes, parameters, size};
 use crate::model::{Decoder, Limits, ModelConfig};
-use crate::service::session::Notice;
+use crate::service::session::{Notice, stored_formats};
 use std::path::{Path, PathBuf};
 
 /// Something that can draft.
@@ -106,7 +106,7 @@ impl Draft {
         };
         let (limits, pages) = (limits(options), options.pages);
         let (draft, checkpoint) = &**model;
-        let formats = Formats::stored(draft, &|name, shape| checkpoint.format(name, shape))?;
+        let formats = stored_formats(draft, checkpoint, &|stored| stored)?;
         let own = Budget::of(backend, draft, &formats, limits, pages)?;
         let over = (needs.bytes() + own.bytes()).saturating_sub(free);
         if over == 0 {

@@ -9,7 +9,7 @@ use crate::model::{Limits, ModelConfig};
 use crate::quantize::{Quantizing, Scheme};
 use crate::service::device::{Device, DeviceChoice, Weights};
 use crate::service::draft::{Draft, DraftOptions};
-use crate::tensor::Dtype;
+use crate::tensor::{Dtype, MatrixFormat};
 use crate::text::Tokenizer;
 use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
@@ -206,19 +206,31 @@ fn with_weights<T>(
     work(&Weights { config: after, source: &Quantizing::new(source, scheme, config), formats })
 }
 
-/// The formats that weights have on the device: as `scheme` makes them, or as they are stored. What
-/// cannot be loaded is mostly seen here, before anything is.
+/// The formats that weights have on the device: as `scheme` makes them, or as they are stored.
 fn formats(
     device: &Device,
     config: &ModelConfig,
-    source: &dyn Source,
+    checkpoint: &Checkpoint,
     scheme: Option<Scheme>,
 ) -> Result<Formats> {
     match scheme {
         Some(scheme) => Ok(scheme.formats()),
-        None => Formats::stored(config, &|name, shape| {
-            source.format(name, shape).map(|stored| device.format_of(stored))
-        }),
+        None => stored_formats(config, checkpoint, &|stored| device.format_of(stored)),
+    }
+}
+
+/// The formats of a checkpoint's matrices, each as `on_device` has it. What cannot be loaded of a
+/// quantised one is mostly seen here, before anything is.
+pub(super) fn stored_formats(
+    config: &ModelConfig,
+    checkpoint: &Checkpoint,
+    on_device: &dyn Fn(MatrixFormat) -> MatrixFormat,
+) -> Result<Formats> {
+    match checkpoint.quantization() {
+        None => Ok(Formats::default()),
+        Some(_) => {
+            Formats::stored(config, &|name, shape| checkpoint.format(name, shape).map(on_device))
+        }
     }
 }
 

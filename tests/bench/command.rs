@@ -258,7 +258,8 @@ fn conversations_find_generated_tokens_where_they_are_shared() {
         number(&result["prefix_hit_tokens"])
     };
     // The second turn's prompt, 120 tokens, is its own; the third, 200, finds its first page. With
-    // generated tokens the first turn leaves a page as well (40 + 39), and the second two (120 + 39).
+    // generated tokens the first turn leaves a page as well (40 + 39), and the second two
+    // (120 + 39).
     assert_eq!(hits(&[]), 64.0);
     assert_eq!(hits(&["--share-generated"]), 64.0 + 128.0);
     let both = [&args[..], &sizes, &["--share-generated", "--no-prefix-cache"]].concat();

@@ -154,9 +154,9 @@ fn in_formats<'a>(config: &'a ModelConfig, formats: &'a Formats) -> Model<'a> {
     Model { config, formats }
 }
 
-fn sum(steps: &[StepLoad]) -> Vec<(&'static str, f64, f64)> {
+fn sum(config: &ModelConfig, steps: &[StepLoad]) -> Vec<(&'static str, f64, f64)> {
     let mut sums: Vec<(&'static str, f64, f64)> = Vec::new();
-    for cost in steps.iter().flat_map(|load| budget::step(&config(), *load)) {
+    for cost in steps.iter().flat_map(|load| budget::step(config, *load)) {
         let (bytes, flops) = (cost.bytes as f64, cost.flops as f64);
         match sums.iter_mut().find(|sum| sum.0 == cost.op) {
             Some(sum) => (sum.1, sum.2) = (sum.1 + bytes, sum.2 + flops),
@@ -166,39 +166,84 @@ fn sum(steps: &[StepLoad]) -> Vec<(&'static str, f64, f64)> {
     sums
 }
 
-/// What the counters give is what the steps that they count cost.
+/// What the counters give is what the steps that they count cost, with sliding windows and without.
 #[test]
 fn work_from_counters_is_that_of_the_steps() {
-    let decode = |rows, context| StepLoad { phase: Phase::Decode, rows, context, logit_rows: rows };
-    let steps = [decode(1, 10), decode(4, 100), decode(9, 7)];
-    let rows = 14;
-    let pairs = 11 + 4 * 101 + 9 * 8;
-    let time = Duration::from_secs(1);
-    let stats =
-        PhaseStats { passes: 3, rows, pairs, context_tokens: pairs, logit_rows: rows, time };
-    check(
-        &steps,
-        &roofline::work(in_formats(&config(), &Formats::default()), Phase::Decode, &stats, 9),
-    );
-    let prompt =
-        |rows, context, logit_rows| StepLoad { phase: Phase::Prefill, rows, context, logit_rows };
-    // Two chunks of one prompt, of which the second draws.
-    let steps = [prompt(64, 0, 0), prompt(30, 64, 1)];
-    let pairs = 64 * 65 / 2 + 30 * 64 + 30 * 31 / 2;
-    let stats =
-        PhaseStats { passes: 2, rows: 94, pairs, context_tokens: 64 + 94, logit_rows: 1, time };
-    check(
-        &steps,
-        &roofline::work(in_formats(&config(), &Formats::default()), Phase::Prefill, &stats, 9),
-    );
+    let windows = [vec![None; 3], vec![Some(5); 3], vec![None, Some(70), Some(5)]];
+    for windows in windows {
+        let config = ModelConfig { windows, ..config() };
+        let seen = |context: usize, rows: usize| {
+            let of = |window: &Option<usize>| budget::seen(*window, context as u64, rows as u64);
+            let layers = config.windows.iter().map(of);
+            layers.fold((0, 0), |sum, of| (sum.0 + of.0, sum.1 + of.1))
+        };
+        let decode =
+            |rows, context| StepLoad { phase: Phase::Decode, rows, context, logit_rows: rows };
+        let steps = [decode(1, 10), decode(4, 100), decode(9, 7)];
+        let stats = steps.iter().fold(PhaseStats::default(), |mut stats, step| {
+            let (pairs, read) = seen(step.context, 1);
+            stats.passes += 1;
+            stats.rows += step.rows as u64;
+            stats.logit_rows += step.rows as u64;
+            stats.pairs += step.rows as u64 * pairs;
+            stats.context_tokens += step.rows as u64 * read;
+            stats
+        });
+        let formats = Formats::default();
+        check(
+            &config,
+            &steps,
+            &roofline::work(in_formats(&config, &formats), Phase::Decode, &stats, 9),
+        );
+        let prompt = |rows, context, logit_rows| StepLoad {
+            phase: Phase::Prefill,
+            rows,
+            context,
+            logit_rows,
+        };
+        // Two chunks of one prompt, of which the second draws.
+        let steps = [prompt(64, 0, 0), prompt(30, 64, 1)];
+        let (first, second) = (seen(0, 64), seen(64, 30));
+        let stats = PhaseStats {
+            passes: 2,
+            rows: 94,
+            pairs: first.0 + second.0,
+            context_tokens: first.1 + second.1,
+            logit_rows: 1,
+            time: Duration::from_secs(1),
+        };
+        check(
+            &config,
+            &steps,
+            &roofline::work(in_formats(&config, &formats), Phase::Prefill, &stats, 9),
+        );
+    }
 }
 
-fn check(steps: &[StepLoad], work: &[Work]) {
-    let sums = sum(steps);
+#[test]
+fn what_rows_see_is_counted_as_one_would_by_hand() {
+    for window in [None, Some(1), Some(3), Some(7), Some(100)] {
+        for (context, rows) in [(0, 1), (0, 9), (4, 3), (5, 6), (20, 4)] {
+            let first = |row: u64| match window {
+                None => 0,
+                Some(window) => (row + 1).saturating_sub(window as u64),
+            };
+            let pairs: u64 = (context..context + rows).map(|row| row + 1 - first(row)).sum();
+            let read = context + rows - first(context);
+            assert_eq!(budget::seen(window, context, rows), (pairs, read), "{window:?}");
+        }
+    }
+}
+
+fn check(config: &ModelConfig, steps: &[StepLoad], work: &[Work]) {
+    let sums = sum(config, steps);
     assert_eq!(sums.len(), work.len());
     for (op, bytes, flops) in sums {
         let work = work.iter().find(|work| work.op == op).unwrap();
-        assert_eq!((work.bytes, work.flops), (bytes, flops), "{op}");
+        // The counters of all layers are divided by their number.
+        let close = |found: f64, right: f64| (found - right).abs() <= 1e-12 * right;
+        let found = (work.bytes, work.flops);
+        assert!(close(found.0, bytes) && close(found.1, flops), "{op}: {found:?}, {bytes} {flops}");
     }
 }
 

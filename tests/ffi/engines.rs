@@ -23,7 +23,7 @@ use std::sync::Mutex;
 
 const PROMPT: [u32; 5] = [1, 5, 9, 13, 17];
 
-/// Tokens, text and the reason of a request's end.
+/// Tokens, text and the reason of a request's end, from the next event on.
 fn take(request: *mut ridgepoint::ffi::engine::request::rp_request) -> (Vec<u32>, String, u32) {
     let (mut tokens, mut text) = (Vec::new(), String::new());
     loop {
@@ -36,7 +36,7 @@ fn take(request: *mut ridgepoint::ffi::engine::request::rp_request) -> (Vec<u32>
         match event.kind {
             RP_EVENT_TOKEN => tokens.push(event.token),
             _ => {
-                assert_eq!(event.output_tokens, tokens.len());
+                assert!(event.output_tokens >= tokens.len(), "more than were drawn");
                 return (tokens, text, event.reason);
             }
         }
@@ -228,7 +228,7 @@ fn an_engine_describes_itself() {
     // SAFETY: as the header asks, here and below.
     ok(unsafe { rp_engine_limits(engine, &mut vocab, &mut context) });
     ok(unsafe { rp_engine_limits(engine, null_mut(), null_mut()) });
-    assert_eq!((vocab, context), (211, 64));
+    assert_eq!((vocab, context), (257, 64));
     let small = unsafe { rp_engine_describe(engine, null_mut(), 0, &mut needed) };
     ends(small, RP_TOO_SMALL, &["are needed"]);
     let mut text = vec![0 as c_char; needed];
@@ -253,7 +253,7 @@ fn what_cannot_be_an_engine_is_refused() {
     };
     let dir = shipped.as_ptr();
     ends(create(null(), &|_| ()), RP_INVALID, &["dir is null"]);
-    ends(create(c"/nowhere".as_ptr(), &|_| ()), RP_IO, &["/nowhere/config.json"]);
+    ends(create(c"/nowhere".as_ptr(), &|_| ()), RP_IO, &["/nowhere: no such model directory"]);
     ends(create(c"\xff".as_ptr(), &|_| ()), RP_INVALID, &["UTF-8"]);
     ends(create(dir, &|o| o.device = c"tpu".as_ptr()), RP_INVALID, &["tpu", "cuda"]);
     ends(create(dir, &|o| o.quantize = c"int3".as_ptr()), RP_INVALID, &["int3"]);
@@ -319,9 +319,9 @@ fn what_cannot_be_a_request_is_refused() {
     ends(submit(&|o| text(o)), RP_INVALID, &["tokenizer.json"]);
     ends(submit(&|o| o.tokens = o.tokens.wrapping_byte_add(1)), RP_INVALID, &["not aligned"]);
     ends(submit(&|o| o.token_count = usize::MAX / 2), RP_INVALID, &["more than memory"]);
-    let far = [211u32];
+    let far = [257u32];
     let out = |o: &mut rp_request_options| (o.tokens, o.token_count) = (far.as_ptr(), 1);
-    ends(submit(&out), RP_INVALID, &["token 211", "211 tokens"]);
+    ends(submit(&out), RP_INVALID, &["token 257", "257 tokens"]);
     ends(submit(&|o| o.stop_count = 1), RP_INVALID, &["stop is null"]);
     let both = |o: &mut rp_request_options| (o.stop_tokens, o.stop_token_count) = (far.as_ptr(), 1);
     ends(submit(&both), RP_INVALID, &["exclude each other"]);

@@ -272,7 +272,7 @@ fn weights_of_others_are_packed_and_multiplied() {
 
 #[test]
 fn weights_that_cannot_be_packed_are_refused() {
-    let (words, mut scales, zeros, _) = gptq(16, 128, 64);
+    let (words, scales, zeros, _) = gptq(16, 128, 64);
     let mut index: Vec<u32> = (0..128).map(|column| column / 64).collect();
     let pack = |change: &dyn Fn(&mut rp_int4_weights)| {
         let mut weights: rp_int4_weights = sized();
@@ -302,8 +302,8 @@ fn weights_that_cannot_be_packed_are_refused() {
     index[100] = middle;
     let sorted = index.clone();
     ends(pack(&|w| w.group_index = sorted.as_ptr().cast()), RP_UNSUPPORTED, &["dequantise"]);
-    scales[5] = f32::NAN;
-    let odd = scales.clone();
+    let mut odd = scales.clone();
+    odd[5] = f32::NAN;
     ends(pack(&|w| w.scales = odd.as_ptr().cast()), RP_INVALID, &["scales: nan", "finite"]);
 }
 

@@ -22,7 +22,7 @@ use crate::cli::output::Output;
 use crate::cli::session::{self, Interrupt, Session, Started};
 use crate::engine::{EngineOptions, EngineThread, PhaseStats, Stats};
 use crate::error::{Error, Result};
-use crate::model::budget::{Formats, HeadFormat, WeightFormat};
+use crate::model::budget::{Formats, HeadFormat, WeightFormat, seen};
 use crate::model::gpu::Gpu;
 use crate::tensor::Dtype;
 use crate::text::utc_now;
@@ -189,7 +189,15 @@ impl Stand<'_> {
         let Some(price) = self.bench.args.price_per_hour else { return Cost::default() };
         let finished = || timelines.iter().filter(|t| t.ending == Ending::Finished);
         let computed = |t: &Timeline| (t.prompt_tokens - t.cached_tokens) as u64;
-        let pairs: u64 = finished().map(|t| computed(t) * t.cached_tokens as u64).sum();
+        // Of tokens behind a cached beginning, the pairs with it.
+        let windows = &self.bench.session.config.windows;
+        let pairs_of = |t: &Timeline, window| {
+            let cached = t.cached_tokens as u64;
+            seen(window, cached, computed(t)).0 - seen(window, 0, computed(t)).0
+        };
+        let pairs: u64 =
+            finished().flat_map(|t| windows.iter().map(move |window| pairs_of(t, *window))).sum();
+        let pairs = pairs as f64 / windows.len() as f64;
         let work =
             roofline::work(self.model(), Phase::Prefill, &stats.prefill, self.options.running);
         let flops: f64 = work.iter().map(|work| work.flops).sum();
@@ -200,8 +208,7 @@ impl Stand<'_> {
             input_tokens: finished().map(computed).sum(),
             cached_tokens: finished().map(|t| t.cached_tokens as u64).sum(),
             output_tokens: finished().map(|t| t.tokens.len() as u64).sum(),
-            cached_share: (pairs as f64 * roofline::flops_of_pair(self.model()) / flops.max(1.0))
-                .min(1.0),
+            cached_share: (pairs * roofline::flops_of_pair(self.model()) / flops.max(1.0)).min(1.0),
         };
         Cost::of(price, &spent)
     }

@@ -33,7 +33,11 @@ pub struct Work {
 ///
 /// Sliding windows are not known to the counters: with them this is more than the least.
 pub fn work(model: Model<'_>, phase: Phase, stats: &PhaseStats, running: usize) -> Vec<Work> {
-    let [rows, pairs, read] = [stats.rows, stats.pairs, stats.context_tokens].map(|n| n as f64);
+    // Layers differ in their windows only, which the counters have in them: each pair and each
+    // token that is read costs what it does in any layer.
+    let layers = model.config.layers as f64;
+    let rows = stats.rows as f64;
+    let [pairs, read] = [stats.pairs, stats.context_tokens].map(|n| n as f64 / layers);
     let passes = stats.passes as f64;
     let logit_rows = stats.logit_rows as f64;
     // Not every pass of a prefill ends a prompt: the head is read as seldom as can be.

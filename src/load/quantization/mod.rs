@@ -2,8 +2,8 @@
 //! their tensors are one matrix, and what that matrix is.
 //!
 //! Three families of files are read:
-//! - GPTQ, with zero points as [v1 and v2](Layout::Gptq) of the format store them, columns in their
-//!   own order or sorted by activation (`g_idx`);
+//! - GPTQ, with zero points as v1 and v2 of the format store them, columns in their own order or
+//!   sorted by activation (`g_idx`);
 //! - AWQ in its GEMM packing;
 //! - compressed-tensors `pack-quantized`, which `ridgepoint quantize` writes too.
 //!

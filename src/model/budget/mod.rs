@@ -14,7 +14,7 @@ mod step;
 pub use fit::{BATCH_MAX, Fit, Load};
 pub use format::{Formats, HeadFormat, Int4Group, Other, WeightFormat};
 pub use ledger::{Budget, Line, scratch_bytes};
-pub use step::{Cost, StepLoad, sample, step, step_in};
+pub use step::{Cost, StepLoad, sample, seen, step, step_in};
 
 use crate::backend::PAGE_SIZE;
 use crate::model::ModelConfig;

@@ -76,20 +76,28 @@ pub fn step_in(config: &ModelConfig, formats: &Formats, load: StepLoad) -> Vec<C
     costs
 }
 
+/// What `rows` rows of a sequence see behind `context` tokens, in a layer with a window or without:
+/// pairs of a row and a token that it sees, itself included, and tokens that are read for them.
+pub fn seen(window: Option<usize>, context: u64, rows: u64) -> (u64, u64) {
+    let window = window.map_or(u64::MAX, |window| window as u64);
+    // Rows see all that is before them until the window is full.
+    let growing = window.saturating_sub(context).min(rows);
+    let full = (rows - growing).checked_mul(window).unwrap_or(0);
+    let pairs = growing * context + growing * (growing + 1) / 2 + full;
+    (pairs, (context + rows).min(window.saturating_add(rows.saturating_sub(1))))
+}
+
 fn attention(config: &ModelConfig, load: StepLoad, layer: usize) -> Cost {
     let heads = config.heads;
     let (rows, context) = (load.rows as u64, load.context as u64);
-    let window = config.windows[layer].map_or(u64::MAX, |w| w as u64);
-    // Tokens that a row sees, over all rows, and tokens that must be read.
+    let window = config.windows[layer];
     let (pairs, read) = match load.phase {
+        // Each row is a sequence's.
         Phase::Decode => {
-            let seen = (context + 1).min(window);
-            (rows * seen, rows * seen)
+            let (pairs, read) = seen(window, context, 1);
+            (rows * pairs, rows * read)
         }
-        Phase::Prefill => {
-            let seen = |row: u64| (context + row + 1).min(window);
-            ((0..rows).map(seen).sum(), (context + rows).min(window.saturating_add(rows - 1)))
-        }
+        Phase::Prefill => seen(window, context, rows),
     };
     let query = (heads.query * heads.dim) as u64;
     Cost {
