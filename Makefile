@@ -34,7 +34,7 @@ bench: toolkit ## the benchmarks of the CPU, and what the simulator counts of th
 
 bundle: export PROMPT := $(PROMPT)
 bundle: export MAX_TOKENS := $(MAX_TOKENS)
-bundle: toolkit ## tests, benchmarks, peers and demo as one folder to carry to a machine with a GPU
+bundle: toolkit ## tests, benchmarks, peers and demo, packed to carry to a machine with a GPU
 	CARGO=$(CARGO) $(PYTHON) tools/bundle.py
 
 # The name that programs are linked to changes with every version that is not compatible: before 1.0
@@ -89,4 +89,4 @@ fuzz: ## FUZZ_SECONDS of each fuzz target; needs cargo-fuzz and a nightly Rust
 
 clean: ## remove what was built; the toolkit stays, `rm -r .toolkit` removes it
 	$(CARGO) clean
-	rm -rf bundle
+	rm -rf bundle bundle.tar.xz

@@ -1,21 +1,26 @@
 """Puts tests, benchmarks, the binary, the shared library and what they read into one folder,
-`bundle/`.
+`bundle/`, and packs it as `bundle.tar.xz`.
 
-For a machine that has a GPU but no Rust and no network: carry the folder there and run
-`bundle/run test`, `bundle/run bench`, `bundle/run peers` (which needs PyTorch there) or
-`bundle/run demo`. Set RIDGEPOINT_CUDA_ARCHS=90a to leave out the machine code of other devices.
+For a machine that has a GPU but no Rust and no network: unpack it there and run `bundle/run test`, `bundle/run bench`, `bundle/run peers` (which needs PyTorch there) or `bundle/run demo`. Set
+RIDGEPOINT_CUDA_ARCHS=90a to leave out the machine code of other devices.
 """
 
 import json
+import lzma
 import os
 import pathlib
 import shutil
 import subprocess
 import sys
+import tarfile
+import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 BUNDLE = ROOT / "bundle"
+ARCHIVE = ROOT / "bundle.tar.xz"
 LIMIT_MB = 60
+# Reaches back beyond a whole executable: each holds the same kernels, which are packed once.
+WINDOW = 128 << 20
 CARGO = os.environ.get("CARGO", "cargo")
 
 RUN = """\
@@ -56,28 +61,24 @@ esac
 """
 
 
-def artifacts(*command):
-    """What a cargo command says of all that it built."""
-    command = [CARGO, *command, "--message-format=json-render-diagnostics"]
-    built = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True, text=True)
-    messages = map(json.loads, built.stdout.splitlines())
-    return [message for message in messages if message["reason"] == "compiler-artifact"]
-
-
 def executables(*command):
     """What a cargo command builds: (kind of target, its name, whether it is a test, path)."""
-    for message in artifacts(*command):
-        if message["executable"]:
+    command = [CARGO, *command, "--message-format=json-render-diagnostics"]
+    built = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True, text=True)
+    for line in built.stdout.splitlines():
+        message = json.loads(line)
+        if message["reason"] == "compiler-artifact" and message["executable"]:
             target = message["target"]
             path = pathlib.Path(message["executable"])
             yield target["kind"][0], target["name"], message["profile"]["test"], path
 
 
-def shared_library():
-    """The library of `make install`."""
-    built = artifacts("rustc", "--release", "--lib", "--crate-type", "cdylib")
-    files = [pathlib.Path(name) for message in built for name in message["filenames"]]
-    return next(file for file in files if file.name == "libridgepoint.so")
+def place_library():
+    """Puts the shared library that `make install` makes into the bundle."""
+    with tempfile.TemporaryDirectory() as prefix:
+        command = ["make", "--no-print-directory", "install", f"PREFIX={prefix}"]
+        subprocess.run([*command, f"CARGO={CARGO}"], cwd=ROOT, check=True)
+        place(pathlib.Path(prefix, "lib/libridgepoint.so"), "lib", "libridgepoint.so")
 
 
 def commit():
@@ -114,8 +115,18 @@ def copy_sources():
             shutil.copy2(ROOT / name, target)
 
 
+def pack():
+    """Packs the folder. Its bytes in MB."""
+    filters = [{"id": lzma.FILTER_LZMA2, "preset": 3, "dict_size": WINDOW}]
+    with lzma.open(ARCHIVE, "wb", filters=filters) as packed:
+        with tarfile.open(fileobj=packed, mode="w") as archive:
+            archive.add(BUNDLE, BUNDLE.name)
+    return ARCHIVE.stat().st_size / 1e6
+
+
 def main():
     shutil.rmtree(BUNDLE, ignore_errors=True)
+    ARCHIVE.unlink(missing_ok=True)
     for kind, name, is_test, path in executables("test", "--release", "--no-run"):
         if is_test:
             place(path, "test", f"{kind}-{name}")
@@ -124,16 +135,16 @@ def main():
     for kind, name, _, path in executables("bench", "--no-run"):
         if kind == "bench":
             place(path, "bench", name)
-    place(shared_library(), "lib", "libridgepoint.so")
+    place_library()
     copy_sources()
     run = RUN.replace("@PROMPT@", os.environ["PROMPT"]).replace("@COMMIT@", commit())
     run = run.replace("@MAX_TOKENS@", os.environ["MAX_TOKENS"])
     (BUNDLE / "run").write_text(run)
     (BUNDLE / "run").chmod(0o755)
-    size_mb = sum(f.stat().st_size for f in BUNDLE.rglob("*") if f.is_file()) / 1e6
+    size_mb = pack()
     if size_mb >= LIMIT_MB:
-        sys.exit(f"make bundle: {size_mb:.1f} MB, the limit is {LIMIT_MB} MB")
-    print(f"bundle/: {size_mb:.1f} MB")
+        sys.exit(f"make bundle: {ARCHIVE.name} has {size_mb:.1f} MB, the limit is {LIMIT_MB} MB")
+    print(f"{BUNDLE.name}/ and {ARCHIVE.name}: {size_mb:.1f} MB packed")
 
 
 if __name__ == "__main__":

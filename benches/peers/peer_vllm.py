@@ -205,7 +205,7 @@ def call_flash_attention_3(operator, q, k, v, out, pages):
     """hopper/flash_api_stable_registration.cpp of vllm-project/flash-attention, and
     flash_attn_varlen_func in vllm/vllm_flash_attn/flash_attn_interface.py: q `[rows, query, d]`
     with `cu_seqlens_q`, k and v `[pages, 64, kv, d]` with `page_table` and `seqused_k`; num_splits
-    0 is its own choice"""
+    0 is its own choice. Without `scheduler_metadata` each call makes its schedule anew"""
     return call_by_name(operator, {
         "q": q, "k": k, "v": v, "out": out, "softmax_scale": q.shape[-1] ** -0.5,
         "is_causal": True, "window_size_left": -1, "window_size_right": -1, "softcap": 0.0,

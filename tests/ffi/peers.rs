@@ -3,7 +3,16 @@
 use super::examples::{prefix, run, text};
 use crate::common::root;
 use serde_json::Value;
+use std::path::PathBuf;
 use std::process::Command;
+
+/// The shared library: where a bundle says it is, or as installed.
+fn library() -> PathBuf {
+    match std::env::var_os("RIDGEPOINT_LIB") {
+        Some(path) => path.into(),
+        None => prefix().join("lib/libridgepoint.so"),
+    }
+}
 
 fn python() -> Command {
     let mut command = Command::new("python3");
@@ -24,7 +33,7 @@ fn simulate(layout: &str) -> (String, Value) {
     let file = folder.path().join("result.json");
     let mut command = python();
     command.arg("benches/peers/run.py").args(["--device", "sim", "--layout", layout]);
-    command.arg("--lib").arg(prefix().join("lib/libridgepoint.so")).arg("--json").arg(&file);
+    command.arg("--lib").arg(library()).arg("--json").arg(&file);
     if layout != "gptq" {
         command.args(["--op", "gemm-int4"]);
     }
@@ -64,12 +73,11 @@ fn matrices_of_compressed_tensors_are_repacked_alike() {
 
 #[test]
 fn what_it_cannot_do_is_told_in_a_line() {
-    let lib = prefix().join("lib/libridgepoint.so");
     let cases: [(&[&str], &str); 2] =
         [(&["--device", "sim", "--json", "absent/r.json"], "--json"), (&["--m", "x"], "--m")];
     for (args, names) in cases {
         let mut command = python();
-        command.current_dir(root()).arg("benches/peers/run.py").args(args).arg("--lib").arg(&lib);
+        command.current_dir(root()).arg("benches/peers/run.py").args(args).arg("--lib").arg(library());
         let output = command.output().unwrap();
         let said = String::from_utf8(output.stderr).unwrap();
         assert!(!output.status.success() && said.lines().count() == 1, "{said}");
