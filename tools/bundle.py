@@ -1,7 +1,8 @@
 """Puts tests, benchmarks, the binary, the shared library and what they read into one folder,
 `bundle/`, and packs it as `bundle.tar.xz`.
 
-For a machine that has a GPU but no Rust and no network: unpack it there and run `bundle/run test`, `bundle/run bench`, `bundle/run peers` (which needs PyTorch there) or `bundle/run demo`. Set
+For a machine that has a GPU but no Rust and no network: unpack it there and run `bundle/run test`,
+`bundle/run bench`, `bundle/run peers` (which needs PyTorch there) or `bundle/run demo`. Set
 RIDGEPOINT_CUDA_ARCHS=90a to leave out the machine code of other devices.
 """
 

@@ -77,7 +77,12 @@ fn what_it_cannot_do_is_told_in_a_line() {
         [(&["--device", "sim", "--json", "absent/r.json"], "--json"), (&["--m", "x"], "--m")];
     for (args, names) in cases {
         let mut command = python();
-        command.current_dir(root()).arg("benches/peers/run.py").args(args).arg("--lib").arg(library());
+        command
+            .current_dir(root())
+            .arg("benches/peers/run.py")
+            .args(args)
+            .arg("--lib")
+            .arg(library());
         let output = command.output().unwrap();
         let said = String::from_utf8(output.stderr).unwrap();
         assert!(!output.status.success() && said.lines().count() == 1, "{said}");
