@@ -38,3 +38,13 @@ __device__ __forceinline__ uint64_t swizzled_rows(uint32_t address) {
     return SWIZZLE_128 | STRIDE | uint64_t(1) << 16 | (address >> 4 & 0x3fff);
 }
 constexpr uint64_t SWIZZLED_K16 = 2;
+
+// The same of an operand whose rows are one k each: 64 elements in 128 bytes, the next 64 LEADING
+// bytes further. 16 more elements of k are 16 rows.
+template <uint32_t LEADING> __device__ __forceinline__ uint64_t swizzled_columns(uint32_t address) {
+    static_assert(LEADING % 1024 == 0 && LEADING / 16 < 1 << 14, "tiles repeat the swizzle");
+    constexpr uint64_t SWIZZLE_128 = uint64_t(1) << 62;
+    constexpr uint64_t STRIDE = uint64_t(SWIZZLE_ROWS * SWIZZLE_BYTES / 16) << 32;
+    return SWIZZLE_128 | STRIDE | uint64_t(LEADING / 16) << 16 | (address >> 4 & 0x3fff);
+}
+constexpr uint64_t SWIZZLED_COLUMNS_K16 = 16 * SWIZZLE_BYTES / 16;

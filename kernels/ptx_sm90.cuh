@@ -164,6 +164,10 @@ template <int COUNT> __device__ __forceinline__ void pin(float (&d)[COUNT]) {
 #pragma unroll
     for (int i = 0; i < COUNT; i++) asm volatile("" : "+f"(d[i])::"memory");
 }
+template <int COUNT> __device__ __forceinline__ void pin(uint32_t (&a)[COUNT]) {
+#pragma unroll
+    for (int i = 0; i < COUNT; i++) asm volatile("" : "+r"(a[i])::"memory");
+}
 
 // The lists of operands that wgmma takes, as text and as constraints, and the wrappers of one
 // width N in two forms.

@@ -5,8 +5,9 @@ use super::traffic::Budget;
 use super::{Rig, rigs};
 use half::bf16;
 use ridgepoint::backend::Heads;
-use ridgepoint::backend::cuda::ops::attention::{
-    AttentionPrefill, SequenceRows, attention_prefill, plan_prefill, prefill_tile_rows,
+use ridgepoint::backend::cuda::ops::attention::SequenceRows;
+use ridgepoint::backend::cuda::ops::attention_prefill::{
+    AttentionPrefill, attention_prefill, hopper_tile_rows, plan_prefill, portable_tile_rows,
     prefill_tiles_max,
 };
 use ridgepoint::backend::cuda::params::AttentionTile;
@@ -121,8 +122,11 @@ fn nothing_is_read_that_no_row_sees() {
 fn large_tiles_are_for_grids_that_fill_the_device() {
     let heads = heads(4, 8, 128);
     let prompt = |rows: u32| SequenceRows { row: 0, rows, position: Some(0), table: 0 };
-    assert_eq!(prefill_tile_rows(&[prompt(1024)], heads, 132), 64);
-    assert_eq!(prefill_tile_rows(&[prompt(1024), prompt(1)], heads, 132), 128);
+    assert_eq!(portable_tile_rows(&[prompt(1024)], heads, 132), 64);
+    assert_eq!(portable_tile_rows(&[prompt(1024), prompt(1)], heads, 132), 128);
+    assert_eq!(hopper_tile_rows(&[prompt(128)], heads, 132), 64);
+    assert_eq!(hopper_tile_rows(&[prompt(512)], heads, 132), 64);
+    assert_eq!(hopper_tile_rows(&[prompt(1024)], heads, 132), 128);
 }
 
 #[test]

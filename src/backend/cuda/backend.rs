@@ -210,7 +210,7 @@ impl Backend for CudaBackend {
     }
 
     fn begin(&self, batch: &Batch, step: &mut Step) -> Result<()> {
-        step.take(batch, self.driver().properties().multiprocessors)
+        step.take(batch, &self.kernels)
     }
 
     fn pass(&self, step: &Step, body: &mut dyn FnMut() -> Result<()>) -> Result<()> {

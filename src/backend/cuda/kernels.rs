@@ -25,6 +25,7 @@ pub struct Kernels {
     driver: Arc<dyn Driver>,
     entries: HashMap<&'static str, Kernel>,
     programmatic: bool,
+    hopper: bool,
     tape: RefCell<Tape>,
 }
 
@@ -89,7 +90,9 @@ impl Kernels {
             let name = &driver.properties().name;
             return Err(Error::Device(format!("{name}: this build has no kernels for {target}")));
         }
-        Ok(Kernels { driver, entries, programmatic: true, tape: RefCell::new(Tape::Launch) })
+        let hopper = target == "sm_90a";
+        let tape = RefCell::new(Tape::Launch);
+        Ok(Kernels { driver, entries, programmatic: true, hopper, tape })
     }
 
     /// The same without programmatic dependent launches, for comparison.
@@ -98,9 +101,20 @@ impl Kernels {
         self
     }
 
+    /// The same without the kernels that are for Hopper alone, for comparison.
+    pub fn portable(mut self) -> Kernels {
+        self.hopper = false;
+        self
+    }
+
     /// The device.
     pub fn driver(&self) -> &Arc<dyn Driver> {
         &self.driver
+    }
+
+    /// Whether ops take the kernels that are for Hopper alone where there are any.
+    pub fn hopper(&self) -> bool {
+        self.hopper
     }
 
     /// What ptxas says of a kernel on this device.
