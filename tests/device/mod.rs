@@ -7,6 +7,7 @@ mod attention;
 mod attention_chain;
 mod attention_decode;
 mod attention_prefill;
+mod attention_prefill_sm90;
 mod batches;
 mod driver;
 mod embed;
@@ -82,6 +83,11 @@ impl Rig {
         sim.keep_counters();
         let kernels = Kernels::new(sim.clone()).unwrap();
         Rig { kernels, sim: Some(sim) }
+    }
+
+    /// The same device by the kernels that run everywhere.
+    pub fn portable(self) -> Rig {
+        Rig { kernels: self.kernels.portable(), ..self }
     }
 
     pub fn driver(&self) -> &Arc<dyn Driver> {

@@ -1,9 +1,10 @@
 //! Attention: what both families have in common, and the decode family; prefill is beside it.
 //!
 //! The host plans once a step, for all layers: which chunks of which sequences there are
-//! ([`plan_decode`]), or which tiles of rows ([`super::attention_prefill::plan_prefill`]). Plans are plain data that go to
-//! the device together with the block tables. A decode launch is the same for every step of the
-//! same capacity, whatever its plan says, so that one recorded graph serves all of them.
+//! ([`plan_decode`]), or which tiles of rows ([`super::attention_prefill::plan_prefill`]). Plans
+//! are plain data that go to the device together with the block tables. A decode launch is the same
+//! for every step of the same capacity, whatever its plan says, so that one recorded graph serves
+//! all of them.
 
 use super::attention_prefill::{TILE_ROWS_MAX, portable_shared_bytes};
 use super::check;
