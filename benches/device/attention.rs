@@ -71,9 +71,14 @@ impl Attention {
         let Heads { query, dim, .. } = self.heads();
         let tile = prefill_tile_rows(&device.kernels, &self.batch(), self.heads());
         let ends = (0..self.rows).step_by(tile as usize).map(|at| self.end.min(at + tile as usize));
+        let tiles = ends.len();
         let (tokens, pages) =
             ends.fold((0, 0), |(tokens, pages), end| (tokens + end, pages + end.div_ceil(PAGE)));
-        query * (BF16 * dim * 2 * (tokens + self.rows) + 512 * pages)
+        let plan = match device.kernels.hopper() {
+            true => pages * dim / 16 + tiles * 512 * (1 + tile as usize / 64),
+            false => 512 * pages,
+        };
+        query * (BF16 * dim * 2 * (tokens + self.rows) + plan)
     }
 }
 
