@@ -14,6 +14,7 @@ mod engine;
 mod gather;
 mod gemm;
 mod gemm_decode;
+mod gemm_hopper;
 mod gemm_kernels;
 mod gemm_prefill;
 mod gemm_traffic;
@@ -33,9 +34,10 @@ use ptxsim::Counters;
 use ridgepoint::backend::cuda::driver::CudaDriver;
 use ridgepoint::backend::cuda::driver::Driver;
 use ridgepoint::backend::cuda::driver::SimDriver;
-use ridgepoint::backend::cuda::kernels::Kernels;
+use ridgepoint::backend::cuda::kernels::{KernelSet, Kernels};
 use ridgepoint::backend::cuda::memory::Buffer;
 use ridgepoint::backend::cuda::module::target_for;
+use ridgepoint::error::Result;
 use std::sync::Arc;
 
 /// A device with all kernels loaded.
@@ -78,9 +80,18 @@ impl Rig {
 
     /// The simulator as a device of a compute capability.
     pub fn posing(compute: (u32, u32)) -> Rig {
+        Rig::with(compute, Kernels::new)
+    }
+
+    /// The same with the portable kernels, whatever the device has.
+    pub fn portable(compute: (u32, u32)) -> Rig {
+        Rig::with(compute, |driver| Kernels::of_set(driver, KernelSet::Portable))
+    }
+
+    fn with(compute: (u32, u32), load: impl Fn(Arc<dyn Driver>) -> Result<Kernels>) -> Rig {
         let sim = Arc::new(SimDriver::of(compute));
         sim.keep_counters();
-        let kernels = Kernels::new(sim.clone()).unwrap();
+        let kernels = load(sim.clone()).unwrap();
         Rig { kernels, sim: Some(sim) }
     }
 

@@ -1,7 +1,7 @@
 //! Launch arguments and constants that host and kernels share. Made by `make params` from
 //! kernels/params.h and what it includes, where to change them.
 //!
-//! Headers: 625d670443228e6d86f9cba8849b231a
+//! Headers: ea37072d7cb281b999caa5089a9152a6
 
 /// Tokens whose keys and values one block of `attention_decode` takes: a chunk begins at a
 /// multiple of it. Part of the order of sums, so another number gives other bits.

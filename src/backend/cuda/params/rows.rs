@@ -1,7 +1,7 @@
 //! Launch arguments and constants that host and kernels share. Made by `make params` from
 //! kernels/params.h and what it includes, where to change them.
 //!
-//! Headers: 625d670443228e6d86f9cba8849b231a
+//! Headers: ea37072d7cb281b999caa5089a9152a6
 
 /// Threads in a block of `embed`. One thread copies one vector, so a row takes
 /// `ceil(hidden / (EMBED_THREADS * BF16_VECTOR))` blocks along y and the tokens lie along x.
