@@ -13,6 +13,20 @@ constexpr uint32_t WARPGROUP = 4 * WARP;
     extern "C" __global__ void __cluster_dims__(blocks)                      \
         __launch_bounds__(__VA_ARGS__) symbol(const __grid_constant__ Params p)
 
+// The stage of a ring that comes next, and the parity of the phase that its barriers are in.
+template <uint32_t STAGES>
+struct Cursor {
+    uint32_t stage = 0;
+    uint32_t phase = 0;
+
+    __device__ __forceinline__ void advance() {
+        if (++stage == STAGES) {
+            stage = 0;
+            phase ^= 1;
+        }
+    }
+};
+
 // Bytes of a row of a tile in the 128-byte swizzle, and after how many rows it repeats.
 constexpr uint32_t SWIZZLE_BYTES = 128;
 constexpr uint32_t SWIZZLE_ROWS = 8;

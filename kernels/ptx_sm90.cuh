@@ -25,7 +25,7 @@ __device__ __forceinline__ void mbarrier_arrive(uint32_t barrier) {
 
 // The same at a barrier of any block of the cluster, whose address `mapa` gives.
 __device__ __forceinline__ void mbarrier_arrive_cluster(uint32_t barrier) {
-    asm volatile("mbarrier.arrive.release.cluster.shared::cluster.b64 _, [%0];" ::"r"(barrier)
+    asm volatile("mbarrier.arrive.shared::cluster.b64 _, [%0];" ::"r"(barrier)
                  : "memory");
 }
 
@@ -171,31 +171,36 @@ template <int COUNT> __device__ __forceinline__ void pin(uint32_t (&a)[COUNT]) {
 
 // The lists of operands that wgmma takes, as text and as constraints, and the wrappers of one
 // width N in two forms.
-#define RIDGEPOINT_F16(d, i)                                                                       \
+#define RIDGEPOINT_FLOATS(d, i)                                                                    \
     "+f"(d[i + 0]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3]),                                \
     "+f"(d[i + 4]), "+f"(d[i + 5]), "+f"(d[i + 6]), "+f"(d[i + 7]),                                \
     "+f"(d[i + 8]), "+f"(d[i + 9]), "+f"(d[i + 10]), "+f"(d[i + 11]),                              \
     "+f"(d[i + 12]), "+f"(d[i + 13]), "+f"(d[i + 14]), "+f"(d[i + 15])
 
+#define RIDGEPOINT_F16(d) RIDGEPOINT_FLOATS(d, 0)
+
 #define RIDGEPOINT_F32(d)                                                                          \
-    RIDGEPOINT_F16(d, 0),                                                                          \
-    RIDGEPOINT_F16(d, 16)
+    RIDGEPOINT_FLOATS(d, 0),                                                                       \
+    RIDGEPOINT_FLOATS(d, 16)
 
 #define RIDGEPOINT_F64(d)                                                                          \
-    RIDGEPOINT_F16(d, 0),                                                                          \
-    RIDGEPOINT_F16(d, 16),                                                                         \
-    RIDGEPOINT_F16(d, 32),                                                                         \
-    RIDGEPOINT_F16(d, 48)
+    RIDGEPOINT_FLOATS(d, 0),                                                                       \
+    RIDGEPOINT_FLOATS(d, 16),                                                                      \
+    RIDGEPOINT_FLOATS(d, 32),                                                                      \
+    RIDGEPOINT_FLOATS(d, 48)
 
 #define RIDGEPOINT_F128(d)                                                                         \
-    RIDGEPOINT_F16(d, 0),                                                                          \
-    RIDGEPOINT_F16(d, 16),                                                                         \
-    RIDGEPOINT_F16(d, 32),                                                                         \
-    RIDGEPOINT_F16(d, 48),                                                                         \
-    RIDGEPOINT_F16(d, 64),                                                                         \
-    RIDGEPOINT_F16(d, 80),                                                                         \
-    RIDGEPOINT_F16(d, 96),                                                                         \
-    RIDGEPOINT_F16(d, 112)
+    RIDGEPOINT_FLOATS(d, 0),                                                                       \
+    RIDGEPOINT_FLOATS(d, 16),                                                                      \
+    RIDGEPOINT_FLOATS(d, 32),                                                                      \
+    RIDGEPOINT_FLOATS(d, 48),                                                                      \
+    RIDGEPOINT_FLOATS(d, 64),                                                                      \
+    RIDGEPOINT_FLOATS(d, 80),                                                                      \
+    RIDGEPOINT_FLOATS(d, 96),                                                                      \
+    RIDGEPOINT_FLOATS(d, 112)
+
+#define RIDGEPOINT_D16                                                                             \
+    "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15}"
 
 #define RIDGEPOINT_D32                                                                             \
     "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, "                                \
@@ -248,6 +253,8 @@ template <int COUNT> __device__ __forceinline__ void pin(uint32_t (&a)[COUNT]) {
 // a as mma.m16n8k16 has them, and of d the fragments of 8 columns one after another. b is N rows
 // of k, or with TRANSPOSE_B k rows of N.
 
+RIDGEPOINT_WGMMA(32, RIDGEPOINT_D16, RIDGEPOINT_F16,
+                 "%16", "%17", "%18", "%19", "%20", "%21", "%22")
 RIDGEPOINT_WGMMA(64, RIDGEPOINT_D32, RIDGEPOINT_F32,
                  "%32", "%33", "%34", "%35", "%36", "%37", "%38")
 RIDGEPOINT_WGMMA(128, RIDGEPOINT_D64, RIDGEPOINT_F64,
@@ -256,10 +263,12 @@ RIDGEPOINT_WGMMA(256, RIDGEPOINT_D128, RIDGEPOINT_F128,
                  "%128", "%129", "%130", "%131", "%132", "%133", "%134")
 
 #undef RIDGEPOINT_WGMMA
+#undef RIDGEPOINT_FLOATS
 #undef RIDGEPOINT_F16
 #undef RIDGEPOINT_F32
 #undef RIDGEPOINT_F64
 #undef RIDGEPOINT_F128
+#undef RIDGEPOINT_D16
 #undef RIDGEPOINT_D32
 #undef RIDGEPOINT_D64
 #undef RIDGEPOINT_D128

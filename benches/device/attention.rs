@@ -2,7 +2,7 @@
 
 use super::models::Model;
 use super::{BF16, Device, Floor, Launch, Op, Random};
-use ridgepoint::backend::cuda::kernels::Kernels;
+use ridgepoint::backend::cuda::kernels::{KernelSet, Kernels};
 use ridgepoint::backend::cuda::memory::Buffer;
 use ridgepoint::backend::cuda::ops::attention::{
     AttentionDecode, DecodeCapacity, SequenceRows, attention_decode, plan_decode,
@@ -74,9 +74,9 @@ impl Attention {
         let tiles = ends.len();
         let (tokens, pages) =
             ends.fold((0, 0), |(tokens, pages), end| (tokens + end, pages + end.div_ceil(PAGE)));
-        let plan = match device.kernels.hopper() {
-            true => pages * dim / 16 + tiles * 512 * (1 + tile as usize / 64),
-            false => 512 * pages,
+        let plan = match device.kernels.set() {
+            KernelSet::Hopper => pages * dim / 16 + tiles * 512 * (1 + tile as usize / 64),
+            KernelSet::Portable => 512 * pages,
         };
         query * (BF16 * dim * 2 * (tokens + self.rows) + plan)
     }

@@ -3,11 +3,14 @@
 use super::models::Model;
 use super::{BF16, Device, Floor, Launch, Op, keeping};
 use ridgepoint::backend::Phase;
+use ridgepoint::backend::cuda::kernels::KernelSet;
 use ridgepoint::backend::cuda::ops::gemm::{
-    Gemm, InputNorm, Output, Weight, arrivals_count, decode_splits, decode_tile, gemm,
+    Gemm, InputNorm, Output, Weight, WeightKind, arrivals_count, decode_splits, decode_tile, gemm,
     partials_bytes, prefill_tile,
 };
-use ridgepoint::backend::cuda::params::{GEMM_DECODE_FEATURES, GEMM_PREFILL_FEATURES, NORM_GROUP};
+use ridgepoint::backend::cuda::params::{
+    GEMM_DECODE_FEATURES, GEMM_PREFILL_FEATURES, GEMM_SM90_CLUSTER, GEMM_SM90_FEATURES, NORM_GROUP,
+};
 use ridgepoint::error::Result;
 
 /// Elements of a row whose squares are added up.
@@ -81,9 +84,11 @@ impl Op for Product {
         self.model.floor(self.matrix, self.phase, self.rows, 0)
     }
 
-    fn requested(&self, _: &Device) -> u64 {
+    fn requested(&self, device: &Device) -> u64 {
         let ((n, k), rows) = (self.shape(), self.rows);
-        let row = 2 * k + if self.has_norm() { k / 4 } else { 0 };
+        let squares = if self.has_norm() { k / 4 } else { 0 };
+        let set = device.kernels.set();
+        let tile = prefill_tile(set, WeightKind::Bf16, n, rows);
         let (tile, features, partials) = match self.phase {
             Phase::Decode => {
                 let splits = decode_splits(n, k) as usize;
@@ -91,10 +96,17 @@ impl Op for Product {
                 let partials = if splits == 1 { 0 } else { 8 * splits * rows * width };
                 (decode_tile(rows), GEMM_DECODE_FEATURES, partials)
             }
-            Phase::Prefill => (prefill_tile(n, rows), GEMM_PREFILL_FEATURES, 0),
+            Phase::Prefill if set == KernelSet::Hopper => (tile, GEMM_SM90_FEATURES, 0),
+            Phase::Prefill => (tile, GEMM_PREFILL_FEATURES, 0),
         };
-        let operands =
-            2 * k * n * rows.div_ceil(tile as usize) + n.div_ceil(features as usize) * rows * row;
+        let feature_tiles = n.div_ceil(features as usize);
+        // The blocks of a cluster fetch their tokens together.
+        let shared = match (self.phase, set) {
+            (Phase::Prefill, KernelSet::Hopper) => GEMM_SM90_CLUSTER as usize,
+            _ => 1,
+        };
+        let tokens = rows * (feature_tiles.div_ceil(shared) * 2 * k + feature_tiles * squares);
+        let operands = 2 * k * n * rows.div_ceil(tile as usize) + tokens;
         // The stream and the weight of the norm are read, stream, norm and squares written.
         let residual = if self.has_residual() { 3 * n * BF16 + n / 4 } else { 0 };
         (operands + partials + rows * (self.out_bytes() + residual)) as u64

@@ -5,6 +5,7 @@ use super::traffic::Budget;
 use super::{Rig, rigs};
 use half::bf16;
 use ridgepoint::backend::Heads;
+use ridgepoint::backend::cuda::kernels::KernelSet;
 use ridgepoint::backend::cuda::ops::attention::SequenceRows;
 use ridgepoint::backend::cuda::ops::attention_prefill::{
     AttentionPrefill, attention_prefill, hopper_tile_rows, plan_prefill, portable_tile_rows,
@@ -164,9 +165,11 @@ fn traffic_is_what_the_head_says() {
                 }
             }
             let bytes = q_heads * row * (2 * tokens + 2 * world.rows as u64);
-            let plan = match rig.kernels.hopper() {
-                true => pages * (dim as u64 / 16) + tiles * 512 * (1 + tile as u64 / 64),
-                false => pages * 512,
+            let plan = match rig.kernels.set() {
+                KernelSet::Hopper => {
+                    pages * (dim as u64 / 16) + tiles * 512 * (1 + tile as u64 / 64)
+                }
+                KernelSet::Portable => pages * 512,
             };
             let requested = bytes + q_heads * plan;
             // The one key/value head once, for all query heads and tiles.

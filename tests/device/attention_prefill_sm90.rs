@@ -5,12 +5,13 @@
 use super::attention::{Sequence, Unseen, World, assert_near};
 use super::attention_prefill::{heads, hurtful_pieces, run};
 use super::{Rig, rigs};
+use ridgepoint::backend::cuda::kernels::KernelSet;
 
 const ALL: Option<u32> = None;
 
 /// The devices that have these kernels.
 fn hoppers() -> impl Iterator<Item = Rig> {
-    rigs().into_iter().filter(|rig| rig.kernels.hopper())
+    rigs().into_iter().filter(|rig| rig.kernels.set() == KernelSet::Hopper)
 }
 
 /// Short prompts and pieces, one for each length around pages and tiles of tokens.
@@ -100,8 +101,8 @@ fn products_are_what_the_head_says() {
 /// What `RIDGEPOINT_KERNELS=portable` asks for.
 #[test]
 fn the_portable_kernels_run_on_hopper_too() {
-    for rig in hoppers().map(Rig::portable) {
-        assert!(!rig.kernels.hopper());
+    for rig in hoppers().map(|_| Rig::portable((9, 0))) {
+        assert_eq!(rig.kernels.set(), KernelSet::Portable);
         for (dim, rows) in [(64, 128), (128, 64)] {
             let model = (heads(4, 1, dim), Some(100));
             let sequences = hurtful_pieces();

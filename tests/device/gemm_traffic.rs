@@ -6,6 +6,7 @@ use super::traffic::Budget;
 use super::{Rig, rigs};
 use ptxsim::Counters;
 use ridgepoint::backend::Phase;
+use ridgepoint::backend::cuda::kernels::KernelSet;
 use ridgepoint::backend::cuda::memory::Buffer;
 use ridgepoint::backend::cuda::ops::gemm::{
     Gemm, InputNorm, Output, arrivals_count, decode_splits, gemm, gemm_in_tiles, partials_bytes,
@@ -67,7 +68,7 @@ impl Product {
     }
 
     /// Bytes that a product asks for, after the heads of the kernels.
-    fn requested(&self) -> usize {
+    fn requested(&self, set: KernelSet) -> usize {
         let Product { rows, n, k, .. } = *self;
         let features = match self.phase {
             Phase::Decode => 64,
@@ -78,7 +79,13 @@ impl Product {
         let squares = if self.norm { k / 4 } else { 0 };
         let scales = (decode_splits(n, k) as usize - 1) * self.row_scale_bytes();
         let weights = self.weight_bytes() + scales;
-        let operands = row_tiles * weights + feature_tiles * rows * (2 * k + squares);
+        // Two blocks of Hopper's kernel share their tokens.
+        let shared = match (self.phase, set) {
+            (Phase::Prefill, KernelSet::Hopper) => 2,
+            _ => 1,
+        };
+        let tokens = rows * (feature_tiles.div_ceil(shared) * 2 * k + feature_tiles * squares);
+        let operands = row_tiles * weights + tokens;
         let partials = match self.phase {
             Phase::Decode => 2 * partials_bytes(n, k, rows) as usize,
             Phase::Prefill => 0,
@@ -162,7 +169,7 @@ impl Product {
     fn check_traffic(&self, rig: &Rig) {
         rig.counters();
         self.launch(rig);
-        let requested = self.requested() as u64;
+        let requested = self.requested(rig.kernels.set()) as u64;
         let compulsory = self.compulsory() as u64;
         let budget = Budget { requested, sectors: requested, compulsory };
         budget.check(rig, &format!("{self:?}"));

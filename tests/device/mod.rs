@@ -15,6 +15,7 @@ mod engine;
 mod gather;
 mod gemm;
 mod gemm_decode;
+mod gemm_hopper;
 mod gemm_kernels;
 mod gemm_prefill;
 mod gemm_traffic;
@@ -34,9 +35,10 @@ use ptxsim::Counters;
 use ridgepoint::backend::cuda::driver::CudaDriver;
 use ridgepoint::backend::cuda::driver::Driver;
 use ridgepoint::backend::cuda::driver::SimDriver;
-use ridgepoint::backend::cuda::kernels::Kernels;
+use ridgepoint::backend::cuda::kernels::{KernelSet, Kernels};
 use ridgepoint::backend::cuda::memory::Buffer;
 use ridgepoint::backend::cuda::module::target_for;
+use ridgepoint::error::Result;
 use std::sync::Arc;
 
 /// A device with all kernels loaded.
@@ -79,15 +81,19 @@ impl Rig {
 
     /// The simulator as a device of a compute capability.
     pub fn posing(compute: (u32, u32)) -> Rig {
-        let sim = Arc::new(SimDriver::of(compute));
-        sim.keep_counters();
-        let kernels = Kernels::new(sim.clone()).unwrap();
-        Rig { kernels, sim: Some(sim) }
+        Rig::with(compute, Kernels::new)
     }
 
-    /// The same device by the kernels that run everywhere.
-    pub fn portable(self) -> Rig {
-        Rig { kernels: self.kernels.portable(), ..self }
+    /// The same with the portable kernels, whatever the device has.
+    pub fn portable(compute: (u32, u32)) -> Rig {
+        Rig::with(compute, |driver| Kernels::of_set(driver, KernelSet::Portable))
+    }
+
+    fn with(compute: (u32, u32), load: impl Fn(Arc<dyn Driver>) -> Result<Kernels>) -> Rig {
+        let sim = Arc::new(SimDriver::of(compute));
+        sim.keep_counters();
+        let kernels = load(sim.clone()).unwrap();
+        Rig { kernels, sim: Some(sim) }
     }
 
     pub fn driver(&self) -> &Arc<dyn Driver> {

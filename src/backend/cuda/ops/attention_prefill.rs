@@ -8,7 +8,7 @@ use super::attention::{SequenceRows, group_of, scale_log2, window_of};
 use super::check;
 use crate::backend::Heads;
 use crate::backend::cuda::driver::DevicePtr;
-use crate::backend::cuda::kernels::{Kernels, Shape};
+use crate::backend::cuda::kernels::{KernelSet, Kernels, Shape};
 use crate::backend::cuda::params::{
     ATTENTION_KV_TILE, ATTENTION_THREADS, AttentionPrefillParams, AttentionTile, KV_PAGE_TOKENS,
 };
@@ -41,7 +41,10 @@ fn hopper_shared_bytes(dim: usize, tile_rows: u32) -> u32 {
 /// 64 where that would leave multiprocessors without work. Both give the same bits.
 pub fn prefill_tile_rows(kernels: &Kernels, sequences: &[SequenceRows], heads: Heads) -> u32 {
     let multiprocessors = kernels.driver().properties().multiprocessors;
-    let choose = if kernels.hopper() { hopper_tile_rows } else { portable_tile_rows };
+    let choose = match kernels.set() {
+        KernelSet::Portable => portable_tile_rows,
+        KernelSet::Hopper => hopper_tile_rows,
+    };
     choose(sequences, heads, multiprocessors)
 }
 
@@ -154,18 +157,22 @@ pub fn attention_prefill(kernels: &Kernels, op: &AttentionPrefill) -> Result<()>
         scale_log2: scale_log2(heads),
         tile_count: op.tile_count,
     };
-    let set = if kernels.hopper() { "_sm90" } else { "" };
-    let shape = if kernels.hopper() {
-        let multiprocessors = kernels.driver().properties().multiprocessors;
-        hopper_shape(heads, rows, op.tile_count, multiprocessors)
-    } else {
-        Shape {
-            grid: [heads.query as u32, op.tile_count, 1],
-            block: ATTENTION_THREADS,
-            shared_bytes: portable_shared_bytes(heads.dim, rows),
+    let symbol = format!("attention_prefill_bf16_d{dim}_r{rows}");
+    match kernels.set() {
+        KernelSet::Portable => {
+            let shape = Shape {
+                grid: [heads.query as u32, op.tile_count, 1],
+                block: ATTENTION_THREADS,
+                shared_bytes: portable_shared_bytes(heads.dim, rows),
+            };
+            kernels.launch(&symbol, shape, &params)
         }
-    };
-    kernels.launch(&format!("attention_prefill_bf16_d{dim}_r{rows}{set}"), shape, &params)
+        KernelSet::Hopper => {
+            let multiprocessors = kernels.driver().properties().multiprocessors;
+            let shape = hopper_shape(heads, rows, op.tile_count, multiprocessors);
+            kernels.launch(&format!("{symbol}_sm90"), shape, &params)
+        }
+    }
 }
 
 /// One warpgroup that fetches and one for each 64 rows. Blocks are as many as run at once, or as
