@@ -12,6 +12,7 @@ mod config;
 mod device;
 mod engine;
 mod fuzz_corpus;
+mod hopper_gates;
 mod kernels;
 mod kv;
 mod ops;

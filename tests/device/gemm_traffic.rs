@@ -318,7 +318,8 @@ fn prefill_issues_few_instructions() {
                 let long = Product { k: 2 * product.k, ..product }.counters(&rig).unwrap();
                 let more = (long.warp_instructions - short.warp_instructions) as f64;
                 let each = more / (per_mma(&long) - per_mma(&short));
-                assert!(each <= budget, "{format:?} in tiles of {tile:?}: {each:.3}");
+                let set = rig.kernels.set();
+                assert!(each <= budget, "{format:?} in {set} tiles of {tile:?}: {each:.3}");
             }
         }
     }

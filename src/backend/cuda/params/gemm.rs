@@ -2,8 +2,8 @@
 //! kernels/params.h and what it includes, where to change them.
 //!
 //! Headers: ea37072d7cb281b999caa5089a9152a6
-
 use super::common::TensorMap;
+
 /// Rows of W, so features of the output, that a block of `gemm_decode` takes.
 pub const GEMM_DECODE_FEATURES: u32 = 64;
 /// Warps of a block of `gemm_decode`, each with a slice of K of its own. Part of the order of sums,
