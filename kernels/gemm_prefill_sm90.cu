@@ -32,7 +32,7 @@
 // Performance model, for an H100 or H200 of 132 SMs that do 2048 multiplications a clock and get
 // about 32 bytes a clock from L2, each. Of 64 columns, a tile of 256 tokens with bf16 weights takes
 // 1024 clocks of the tensor cores and asks L2 for 16 KiB of weights and 16 KiB of tokens, 32 bytes
-// a clock (128 tokens: 48; without clusters 48 and 64): 131 flops a byte, just at the ridge. Stages
+// a clock (128 tokens: 48; without clusters 48 and 64): 128 flops a byte, just at the ridge. Stages
 // are 48 KiB, and 3 of 4 are under way, 144 KiB or 4600 clocks of L2's rate, against a latency of
 // about 1000. int4 weights at 128 tokens: 512 clocks for 4.1 KiB of weights and 8 KiB of tokens, 24
 // bytes a clock. The sums of a group are another 64 registers beside the 64 of the tile, which is

@@ -1,5 +1,5 @@
-// What the kernels of Hopper share: waits on barriers of shared memory, the way of a matrix in
-// shared memory to wgmma, the map of a matrix in device memory.
+// What the kernels of Hopper share: clusters, waits on barriers of shared memory, rings of stages,
+// and how wgmma finds a matrix in shared memory.
 
 #pragma once
 

@@ -27,8 +27,16 @@ fn products(code: &Code) -> Vec<String> {
 }
 
 fn copies(code: &Code) -> Vec<String> {
-    let any = code.instructions.iter().any(|i| i.is_any(&["UBLKCP", "UTMALDG"]));
-    if any { Vec::new() } else { vec!["no bulk copies".to_owned()] }
+    let any = |families: &[&str]| code.instructions.iter().any(|i| i.is_any(families));
+    if !any(&["UBLKCP", "UTMALDG"]) {
+        return vec!["no bulk copies".to_owned()];
+    }
+    // The rows of x are a matrix.
+    let is_gemm = code.symbol.starts_with("gemm_");
+    if is_gemm && !any(&["UTMALDG"]) {
+        return vec!["no copies of boxes".to_owned()];
+    }
+    Vec::new()
 }
 
 /// Registers that are named after each `setmaxnreg` (USETMAXREG), wherever the code goes from
@@ -115,6 +123,7 @@ const GOOD: &str = "
         /*0010*/    USETMAXREG.DEALLOC.CTAPOOL 0x28 ;
         /*0020*/    BRA P1, 0xc0 ;
         /*0030*/    UBLKCP.S.G [UR8], [UR6], UR4 ;
+        /*0038*/    UTMALDG.2D.MULTICAST [UR4], [UR10], UR13 ;
         /*0040*/    EXIT ;
         /*0050*/    USETMAXREG.TRY_ALLOC.CTAPOOL UP0, 0xe8 ;
         /*0060*/    WARPGROUP.ARRIVE ;
@@ -138,7 +147,13 @@ fn each_fault_of_code_for_hopper_is_found() {
         ("R164, gdesc[UR16].tnspB, R24, gsb0", "R164, gdesc[UR16].tnspB, R24", "0 commits"),
         ("R156, gdesc[UR16].tnspB, R24 ;", "R156, gdesc[UR16].tnspB, R24, gsb0 ;", "2 commits"),
         ("WARPGROUP.ARRIVE", "NOP", "0 fences"),
-        ("UBLKCP.S.G [UR8], [UR6], UR4", "NOP", "no bulk copies"),
+        ("UTMALDG.2D.MULTICAST [UR4], [UR10], UR13", "NOP", "no copies of boxes"),
+        (
+            "UBLKCP.S.G [UR8], [UR6], UR4 ;
+        /*0038*/    UTMALDG.2D.MULTICAST [UR4], [UR10], UR13",
+            "NOP",
+            "no bulk copies",
+        ),
         ("USETMAXREG.DEALLOC.CTAPOOL 0x28", "NOP", "1 times setmaxnreg"),
         // In code that is only jumped to; a wide access; a result and a factor of a product.
         ("LDS.128 R36", "LDS.128 R40", "LDS.128 R40, [R39+0x10] with 40 registers"),

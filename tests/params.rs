@@ -9,7 +9,7 @@
 
 use super::build_script::facts;
 use super::common::root;
-use bindgen::callbacks::{DeriveInfo, ParseCallbacks};
+use bindgen::callbacks::{DeriveInfo, DeriveTrait, ImplementsTrait, ParseCallbacks};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs};
@@ -150,6 +150,15 @@ struct PlainData;
 impl ParseCallbacks for PlainData {
     fn add_derives(&self, _: &DeriveInfo<'_>) -> Vec<String> {
         ["bytemuck::Pod", "bytemuck::Zeroable"].map(str::to_owned).to_vec()
+    }
+
+    // A struct of another header is plain data too.
+    fn blocklisted_type_implements_trait(
+        &self,
+        _: &str,
+        _: DeriveTrait,
+    ) -> Option<ImplementsTrait> {
+        Some(ImplementsTrait::Yes)
     }
 }
 

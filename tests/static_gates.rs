@@ -55,10 +55,13 @@ const WRITES: [&str; 8] = ["STG", "ST", "RED", "REDG", "ATOM", "ATOMG", "UBLKRED
 /// What reads it.
 const READS: [&str; 5] = ["LDG", "LD", "LDGSTS", "UBLKCP", "UTMALDG"];
 /// What may be read before the kernel before has ended: weights, which no kernel writes.
-const WEIGHTS_AHEAD: [(&str, &str, &str); 3] = [
-    ("embed_", "LDG", "the norm's weight"),
-    ("gemm_decode_", "LDGSTS", "the first stages of W"),
-    ("gemm_prefill_", "LDGSTS", "the first stages of W"),
+/// By the beginning and the end of a symbol; the first that fits.
+const WEIGHTS_AHEAD: [(&str, &str, &str, &str); 5] = [
+    ("embed_", "", "LDG", "the norm's weight"),
+    ("gemm_decode_", "", "LDGSTS", "the first stages of W"),
+    ("gemm_prefill_bf16_bf16_", "_sm90", "UTMALDG", "the first stages of W"),
+    ("gemm_prefill_bf16_int4", "_sm90", "UBLKCP", "the first stages of W"),
+    ("gemm_prefill_", "", "LDGSTS", "the first stages of W"),
 ];
 
 /// Reads what `cuobjdump -sass` writes.
@@ -174,8 +177,10 @@ fn wait(code: &Code, waits: bool) -> Vec<String> {
     }
     let Some(&acquire) = acquires.first() else { return Vec::new() };
     let early = &code.instructions[..acquire];
-    let allowed = WEIGHTS_AHEAD.iter().find(|(op, _, _)| code.symbol.starts_with(op));
-    let is_weight = |i: &Instruction| allowed.is_some_and(|(_, family, _)| i.is(family));
+    let fits =
+        |start: &str, end: &str| code.symbol.starts_with(start) && code.symbol.ends_with(end);
+    let allowed = WEIGHTS_AHEAD.iter().find(|(start, end, _, _)| fits(start, end));
+    let is_weight = |i: &Instruction| allowed.is_some_and(|(_, _, family, _)| i.is(family));
     let is_fault =
         |i: &&Instruction| i.is("EXIT") || i.is_any(&WRITES) || (i.is_any(&READS) && !is_weight(i));
     let mut faults: Vec<String> = early
@@ -183,7 +188,7 @@ fn wait(code: &Code, waits: bool) -> Vec<String> {
         .filter(is_fault)
         .map(|i| format!("{} {} ahead of the wait", i.opcode, i.operands))
         .collect();
-    if let Some((_, family, what)) = allowed
+    if let Some((_, _, family, what)) = allowed
         && !early.iter().any(is_weight)
     {
         faults.push(format!("{what} is not asked for ahead of the wait ({family})"));

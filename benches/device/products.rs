@@ -11,7 +11,9 @@ use ridgepoint::backend::cuda::ops::gemm::{
 use ridgepoint::backend::cuda::params::{
     GEMM_DECODE_FEATURES, GEMM_PREFILL_FEATURES, GEMM_SM90_CLUSTER, GEMM_SM90_FEATURES, NORM_GROUP,
 };
+use ridgepoint::backend::cuda::repack::packed_bytes;
 use ridgepoint::error::Result;
+use ridgepoint::tensor::int4::Int4Shape;
 
 /// Elements of a row whose squares are added up.
 const GROUP: usize = NORM_GROUP as usize;
@@ -24,17 +26,29 @@ struct Product {
     model: Model,
     matrix: &'static str,
     phase: Phase,
+    kind: WeightKind,
     rows: usize,
 }
+
+/// The formats of weights that are measured, and their names.
+const KINDS: [(WeightKind, &str); 2] = [
+    (WeightKind::Bf16, "bf16"),
+    (WeightKind::Int4 { group: INT4_GROUP as u32, zero_points: false }, "int4g128"),
+];
+const INT4_GROUP: usize = 128;
 
 /// The products of a step with so many rows. Logits are always the work of the decode family, of
 /// a few rows.
 pub fn of(model: &Model, phase: Phase, rows: usize) -> impl Iterator<Item = Box<dyn Op>> {
     let wanted = move |matrix: &&str| phase == Phase::Decode || *matrix != "head";
     let model = model.clone();
-    MATRICES.into_iter().filter(wanted).map(move |matrix| {
-        Box::new(Product { model: model.clone(), matrix, phase, rows }) as Box<dyn Op>
-    })
+    let of = move |matrix| {
+        let model = model.clone();
+        KINDS.into_iter().map(move |(kind, _)| {
+            Box::new(Product { model: model.clone(), matrix, phase, kind, rows }) as Box<dyn Op>
+        })
+    };
+    MATRICES.into_iter().filter(wanted).flat_map(of)
 }
 
 impl Product {
@@ -48,6 +62,16 @@ impl Product {
             "gate_up" => (2 * config.intermediate_size, config.hidden_size),
             "down" => (config.hidden_size, config.intermediate_size),
             _ => (config.vocab_size, config.hidden_size),
+        }
+    }
+
+    fn weight_bytes(&self) -> usize {
+        let (n, k) = self.shape();
+        match self.kind {
+            WeightKind::Int4 { .. } => {
+                packed_bytes(&Int4Shape { n, k, group: INT4_GROUP, zero_points: false })
+            }
+            _ => n * k * BF16,
         }
     }
 
@@ -77,18 +101,21 @@ impl Op for Product {
             Phase::Prefill => "gemm_prefill",
         };
         let (n, k) = self.shape();
-        format!("{family} bf16 {} {} {k}x{n} m{}", self.model.name, self.matrix, self.rows)
+        let kind = KINDS.iter().find(|(kind, _)| *kind == self.kind).map_or("", |(_, name)| name);
+        format!("{family} {kind} {} {} {k}x{n} m{}", self.model.name, self.matrix, self.rows)
     }
 
     fn floor(&self) -> Floor {
-        self.model.floor(self.matrix, self.phase, self.rows, 0)
+        let (n, k) = self.shape();
+        let Floor { bytes, flops } = self.model.floor(self.matrix, self.phase, self.rows, 0);
+        Floor { bytes: bytes - (n * k * BF16) as u64 + self.weight_bytes() as u64, flops }
     }
 
     fn requested(&self, device: &Device) -> u64 {
         let ((n, k), rows) = (self.shape(), self.rows);
         let squares = if self.has_norm() { k / 4 } else { 0 };
         let set = device.kernels.set();
-        let tile = prefill_tile(set, WeightKind::Bf16, n, rows);
+        let tile = prefill_tile(set, self.kind, n, rows);
         let (tile, features, partials) = match self.phase {
             Phase::Decode => {
                 let splits = decode_splits(n, k) as usize;
@@ -106,7 +133,7 @@ impl Op for Product {
             _ => 1,
         };
         let tokens = rows * (feature_tiles.div_ceil(shared) * 2 * k + feature_tiles * squares);
-        let operands = 2 * k * n * rows.div_ceil(tile as usize) + tokens;
+        let operands = self.weight_bytes() * rows.div_ceil(tile as usize) + tokens;
         // The stream and the weight of the norm are read, stream, norm and squares written.
         let residual = if self.has_residual() { 3 * n * BF16 + n / 4 } else { 0 };
         (operands + partials + rows * (self.out_bytes() + residual)) as u64
@@ -119,7 +146,9 @@ impl Op for Product {
 
     fn prepare(&self, device: &Device) -> Result<Launch> {
         let ((n, k), rows) = (self.shape(), self.rows);
-        let (x, weight) = (device.numbers(rows * k)?, device.numbers(n * k)?);
+        // Any bytes are weights, and the scales among them are numbers too.
+        let weight = device.numbers(self.weight_bytes() / BF16)?;
+        let x = device.numbers(rows * k)?;
         let squares = device.squares(rows * k / GROUP)?;
         let out = device.room(rows * self.out_bytes())?;
         let (stream, gamma) = (device.numbers(rows * n)?, device.numbers(n)?);
@@ -141,7 +170,12 @@ impl Op for Product {
             phase: self.phase,
             x: x.ptr(),
             norm: self.has_norm().then_some(norm),
-            weight: Weight::Bf16(weight.ptr()),
+            weight: match self.kind {
+                WeightKind::Int4 { group, zero_points } => {
+                    Weight::Int4 { at: weight.ptr(), group, zero_points }
+                }
+                _ => Weight::Bf16(weight.ptr()),
+            },
             bias: 0,
             output,
             out: out.ptr(),

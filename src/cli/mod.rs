@@ -63,7 +63,13 @@ pub fn run(cli: Cli) -> ExitCode {
 
 fn show_kernels(args: &KernelsArgs, out: &mut Output) -> Result<Done> {
     match &args.plan {
-        None => kernels::run(args.json, out).map_err(output::unwritable)?,
+        None => match args.device {
+            None => kernels::run(args.json, out).map_err(output::unwritable)?,
+            Some(device) => {
+                let device = device::Device::open(device)?;
+                kernels::run_of(&device, args.json, out).map_err(output::unwritable)?;
+            }
+        },
         #[cfg(feature = "cuda")]
         Some(model) => launches::run(model, args, out)?,
         #[cfg(not(feature = "cuda"))]

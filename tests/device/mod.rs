@@ -63,6 +63,19 @@ pub fn rigs() -> Vec<Rig> {
     }
 }
 
+/// The device whose kernels are Hopper's, once more with the portable ones; `None` if there is no
+/// such device.
+pub fn portable_twin() -> Option<Rig> {
+    let last = rigs().pop().filter(|rig| rig.kernels.set() == KernelSet::Hopper)?;
+    Some(match last.sim {
+        Some(_) => Rig::portable((9, 0)),
+        None => {
+            let driver = Arc::new(CudaDriver::open(0).unwrap());
+            Rig { kernels: Kernels::of_set(driver, KernelSet::Portable).unwrap(), sim: None }
+        }
+    })
+}
+
 /// Each case on one of the devices, by turns, where both take too long: the passes are of the same
 /// kernels, whose own tests run on both.
 pub fn in_turns(names: &'static [&'static str]) -> impl Iterator<Item = (&'static str, Rig)> {

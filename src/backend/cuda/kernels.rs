@@ -24,6 +24,9 @@ pub struct Shape {
 /// The environment variable by which the portable kernels are taken on every device.
 pub const KERNELS_VARIABLE: &str = "RIDGEPOINT_KERNELS";
 
+/// What the names of kernel files for Hopper alone end in.
+const HOPPER_SUFFIX: &str = "_sm90";
+
 /// Which kernels an op takes where there are several. A request has the same bits whatever stands
 /// beside it as long as one set computes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -160,6 +163,23 @@ impl Kernels {
     /// The set that ops take their kernels from.
     pub fn set(&self) -> KernelSet {
         self.set
+    }
+
+    /// The kernels that ops may take, by symbol: where an op has a file for Hopper beside the
+    /// portable one, those of the set.
+    pub fn taken(&self) -> Vec<(&'static str, &'static KernelTarget)> {
+        let own = |module: &Module| match (self.set, module.name.strip_suffix(HOPPER_SUFFIX)) {
+            (set, Some(_)) => set == KernelSet::Hopper,
+            (KernelSet::Portable, None) => true,
+            (KernelSet::Hopper, None) => {
+                let replaces = |m: &Module| m.name.strip_suffix(HOPPER_SUFFIX) == Some(module.name);
+                !MODULES.iter().any(replaces)
+            }
+        };
+        let all = self.entries.iter().filter(|(_, kernel)| own(kernel.module));
+        let mut taken: Vec<_> = all.map(|(symbol, kernel)| (*symbol, kernel.target)).collect();
+        taken.sort_unstable_by_key(|(symbol, _)| *symbol);
+        taken
     }
 
     /// The argument by which a kernel copies boxes of a matrix.

@@ -69,9 +69,9 @@ pub struct Launch<'a> {
     pub programmatic: bool,
 }
 
-/// A matrix in bf16 that kernels copy by boxes of 64 columns, 128 bytes, to shared memory. There the
-/// eight parts of 16 bytes of a row are permuted by the row's number (the 128-byte swizzle), as the
-/// descriptors of wgmma take them. What of a box lies outside of the matrix becomes 0.
+/// A matrix in bf16 that kernels copy by boxes of 64 columns, 128 bytes, to shared memory. There
+/// the eight parts of 16 bytes of a row are permuted by the row's number (the 128-byte swizzle), as
+/// the descriptors of wgmma take them. What of a box lies outside of the matrix becomes 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Boxes {
     /// The first element, 16-byte aligned; row-major.

@@ -139,7 +139,7 @@ const _: () = {
 /// Arguments of `gemm_prefill_sm90`. No `partials` and no `arrivals`.
 #[repr(C)]
 #[repr(align(128))]
-#[derive(bytemuck::Pod, bytemuck::Zeroable)]
+#[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable)]
 pub struct GemmTensorParams {
     /// x in boxes of a block's share of the tokens of a tile by `GEMM_SM90_BOX_K` columns.
     pub x_map: TensorMap,
