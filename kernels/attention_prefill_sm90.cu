@@ -154,15 +154,15 @@ struct Computer {
     RowGroup<D> rows;
 
     __device__ __forceinline__ uint32_t key_stage() const {
-        return storage + Shape::KEYS + keys.stage() * Shape::TILE_BYTES;
+        return storage + Shape::KEYS + keys.stage * Shape::TILE_BYTES;
     }
     __device__ __forceinline__ uint32_t value_stage() const {
-        return storage + Shape::VALUES + values.stage() * Shape::TILE_BYTES;
+        return storage + Shape::VALUES + values.stage * Shape::TILE_BYTES;
     }
 
     // One lane of each warp says that the warp is done with a stage.
     __device__ __forceinline__ void release(Ring &ring, const uint64_t (&empty)[2]) {
-        if (threadIdx.x % WARP == 0) arrive(empty[ring.stage()]);
+        if (threadIdx.x % WARP == 0) arrive(empty[ring.stage]);
         ring.advance();
     }
 
@@ -191,13 +191,13 @@ struct Computer {
     __device__ __forceinline__ void attend(const AttentionPrefillParams &p, uint32_t queries,
                                            uint32_t position, const Span &tiles) {
         rows.begin();
-        wait(shared.keys_full[keys.stage()], keys.full());
+        wait(shared.keys_full[keys.stage], keys.phase);
         rows.start_scores(queries, key_stage());
         weigh<0>(p, position, tiles.first);
-        wait(shared.values_full[values.stage()], values.full());
+        wait(shared.values_full[values.stage], values.phase);
         rows.round_weights();
         for (uint32_t tile = tiles.first + 1; tile < tiles.end; tile++) {
-            wait(shared.keys_full[keys.stage()], keys.full());
+            wait(shared.keys_full[keys.stage], keys.phase);
             take_turn();
             rows.start_scores(queries, key_stage());
             rows.start_values(value_stage());
@@ -208,7 +208,7 @@ struct Computer {
             // softmax would come after the products that it runs beside.
             Ring next = values;
             next.advance();
-            wait(shared.values_full[next.stage()], next.full());
+            wait(shared.values_full[next.stage], next.phase);
             ptx::wgmma_wait_group<0>();
             ptx::pin(rows.out);
             release(values, shared.values_empty);
@@ -256,9 +256,9 @@ struct Computer {
         if (group == 1) give_turn(0);
         Ring queries;
         for (uint32_t round = 0; has_work(p, round); round++, queries.advance()) {
-            const uint32_t stage = queries.stage();
+            const uint32_t stage = queries.stage;
             const uint32_t at = (stage * GROUPS + group) * Shape::QUERY_BYTES;
-            wait(shared.queries_full[group][stage], queries.full());
+            wait(shared.queries_full[group][stage], queries.phase);
             const Work work = shared.work[group][stage];
             attend(p, storage + at, work.tile.position + group * 64,
                    tiles_of(seen_by_tile(p, work.tile)));

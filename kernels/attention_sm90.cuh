@@ -21,18 +21,10 @@ struct PrefillShape {
     static constexpr uint32_t VALUES = KEYS + 2 * TILE_BYTES;
 };
 
-// Where a warp is in a ring of two stages.
-struct Ring {
-    uint32_t uses = 0;
-
-    __device__ __forceinline__ uint32_t stage() const { return uses % 2; }
-    // Parity of the phase that ends when the stage is full for this use.
-    __device__ __forceinline__ uint32_t full() const { return uses / 2 % 2; }
-    // The same of when it is empty from the use before. Before the first use it is at once: the
-    // phase ahead of the first counts as over.
-    __device__ __forceinline__ uint32_t empty() const { return full() ^ 1; }
-    __device__ __forceinline__ void advance() { uses++; }
-};
+// Where a warp is in a ring of two stages. A stage is full when the phase of its number has ended,
+// and empty when the other one has: the phase ahead of the first counts as over, so that each stage
+// is empty at first.
+using Ring = Cursor<2>;
 
 // One tile of rows under one query head.
 struct Work {
@@ -180,12 +172,12 @@ __device__ __forceinline__ void fetch_tiles(const AttentionPrefillParams &p, uin
             const Copy copy = copy_of_lane<D>(p, work, seen, tile);
             const uint32_t start = tile * Shape::TOKENS;
             const Span valid{max(seen.first, start) - start, min(seen.end - start, Shape::TOKENS)};
-            const uint32_t stage = ring.stage();
+            const uint32_t stage = ring.stage;
             const uint32_t at = storage + stage * Shape::TILE_BYTES;
             fill_stage<D>(at + Shape::KEYS, p.k_pages, copy, valid, shared.keys_empty[stage],
-                          shared.keys_full[stage], ring.empty());
+                          shared.keys_full[stage], ring.phase ^ 1);
             fill_stage<D>(at + Shape::VALUES, p.v_pages, copy, valid, shared.values_empty[stage],
-                          shared.values_full[stage], ring.empty());
+                          shared.values_full[stage], ring.phase ^ 1);
         }
     }
 }
@@ -203,8 +195,8 @@ __device__ __forceinline__ void fetch_queries(const AttentionPrefillParams &p, u
     Ring ring;
     for (uint32_t round = 0; has_work(p, round); round++, ring.advance()) {
         const Work work = load_work(p, round);
-        const uint32_t stage = ring.stage();
-        wait(shared.queries_empty[group][stage], ring.empty());
+        const uint32_t stage = ring.stage;
+        wait(shared.queries_empty[group][stage], ring.phase ^ 1);
         if (lane == 0) shared.work[group][stage] = work;
         const uint32_t target = storage + (stage * GROUPS + group) * Shape::QUERY_BYTES;
 #pragma unroll 2
