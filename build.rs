@@ -198,10 +198,12 @@ fn target_row(
     let ptx = facts::ptx_entries(pass).into_iter().find(|e| e.symbol == usage.symbol);
     let ptx = ptx.map_or("", |e| e.text);
     let waits = ptx.contains("griddepcontrol.wait");
+    let cluster = facts::cluster_blocks(ptx);
     writeln!(
         text,
         "                KernelTarget {{ target: {:?}, registers: {}, shared_bytes: {}, \
-         stack_bytes: {}, spill_bytes: {}, ptx_bytes: {}, waits_for_grid: {waits} }},",
+         stack_bytes: {}, spill_bytes: {}, ptx_bytes: {}, waits_for_grid: {waits}, \
+         cluster: {cluster} }},",
         usage.target,
         usage.registers,
         usage.shared_bytes,

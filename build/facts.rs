@@ -170,6 +170,14 @@ pub fn ptx_entries(ptx: &str) -> Vec<PtxEntry<'_>> {
         .collect()
 }
 
+/// Blocks of a cluster that a kernel is compiled for; 1 where it names none.
+pub fn cluster_blocks(entry: &str) -> u32 {
+    let sizes = entry.split(".reqnctapercluster ").nth(1).and_then(|rest| rest.lines().next());
+    let sizes =
+        sizes.map(|sizes| sizes.split(',').filter_map(|size| size.trim().parse::<u32>().ok()));
+    sizes.map_or(1, Iterator::product)
+}
+
 /// The word after `.target`: `sm_80` or `sm_90a`.
 pub fn ptx_target(ptx: &str) -> Option<&str> {
     let line = ptx.lines().find_map(|l| l.strip_prefix(".target "))?;

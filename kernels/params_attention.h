@@ -17,6 +17,10 @@ static const uint32_t ATTENTION_COLUMNS = 32;
 /// page i of the chunk, so the number is part of the order of sums.
 static const uint32_t ATTENTION_THREADS = 128;
 
+/// Tokens of a tile of keys and values of `attention_prefill` on Hopper: two pages, beginning at a
+/// multiple of it. Part of the order of sums.
+static const uint32_t ATTENTION_KV_TILE = 128;
+
 /// Work that the host plans for `attention_decode`: a chunk of a sequence under some columns, for
 /// each key/value head. A sector of 32 bytes, so that a block starts after one read.
 typedef struct AttentionItem {
@@ -99,7 +103,8 @@ typedef struct AttentionPrefillParams {
     /// Pages of each sequence in order, `[tables, table_stride]`. Entries past a sequence's last
     /// row, or before all its windows, are not read.
     DEVICE_PTR(const uint32_t) block_tables;
-    /// The work: the y size of the grid. The query heads lie along x.
+    /// The work, `[tile_count]`, each for every query head. The portable kernels have a block for
+    /// each, tiles along y and query heads along x; in Hopper's, blocks share them out.
     DEVICE_PTR(const AttentionTile) tiles;
     /// Weighted values, bf16 `[rows, q_heads, head_dim]`; the rows of the tiles are written.
     DEVICE_PTR(uint16_t) out;
@@ -113,8 +118,8 @@ typedef struct AttentionPrefillParams {
     uint32_t window;
     /// What scores are multiplied by to become exponents of 2: `log2(e) / sqrt(head_dim)`.
     float scale_log2;
-    /// Keeps the size a multiple of 8 without implicit padding. Zero.
-    uint32_t reserved;
+    /// Tiles.
+    uint32_t tile_count;
 } AttentionPrefillParams;
 
 #endif

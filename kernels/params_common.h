@@ -28,4 +28,11 @@ static const uint32_t KV_NO_SLOT = 0xffffffff;
 /// that sum.
 static const uint32_t NORM_GROUP = 16;
 
+/// How a matrix lies in device memory and in which boxes it is copied to shared memory: what
+/// `cuTensorMapEncodeTiled` makes, and nobody else reads. A kernel has it among its arguments.
+typedef struct TensorMap {
+    /// As the driver made them.
+    uint64_t words[16];
+} __attribute__((aligned(128))) TensorMap;
+
 #endif

@@ -62,6 +62,28 @@ static const uint32_t GEMM_PREFILL_INT4_STAGES = 4;
 /// that run at the same time then share what they read of both operands in L2.
 static const uint32_t GEMM_PREFILL_RASTER = 16;
 
+/// Rows of W that a block of `gemm_prefill_sm90` takes, 64 for each of its two warpgroups that
+/// compute.
+static const uint32_t GEMM_SM90_FEATURES = 128;
+
+/// Threads in a block of `gemm_prefill_sm90`: one warpgroup that fetches, two that compute.
+static const uint32_t GEMM_SM90_THREADS = 384;
+
+/// Neighbouring tiles of features whose blocks form a cluster and share the rows of x.
+static const uint32_t GEMM_SM90_CLUSTER = 2;
+
+/// Columns of W in one box of a copy: 128 bytes of bf16, which the swizzle permutes.
+static const uint32_t GEMM_SM90_BOX_K = 64;
+
+/// Shared memory of a block that is cut into stages, as many as fit.
+static const uint32_t GEMM_SM90_RING_BYTES = 196608;
+
+/// Tokens of the tiles whose blocks follow one another before the next tiles of features begin.
+static const uint32_t GEMM_SM90_RASTER_TOKENS = 2048;
+
+/// Tokens whose sums a warpgroup puts into shared memory at once.
+static const uint32_t GEMM_SM90_EPILOGUE_TOKENS = 32;
+
 /// Bit of `GemmParams::flags`: rows of W are gate and up, eight of one and eight of the other in
 /// each sixteen, and the output is `silu(gate) * up` with half as many columns.
 static const uint32_t GEMM_SWIGLU = 1;
@@ -112,5 +134,17 @@ typedef struct GemmParams {
     /// Added to the mean of squares before the root.
     float epsilon;
 } GemmParams;
+
+/// Arguments of `gemm_prefill_sm90`. No `partials` and no `arrivals`.
+typedef struct GemmTensorParams {
+    /// x in boxes of a block's share of the tokens of a tile by `GEMM_SM90_BOX_K` columns.
+    TensorMap x_map;
+    /// W in bf16 in boxes of `GEMM_SM90_FEATURES` rows by as many columns; not used with int4.
+    TensorMap weight_map;
+    /// What the portable kernels take.
+    GemmParams gemm;
+    /// Fills the struct up to a multiple of its alignment.
+    uint64_t reserved[3];
+} GemmTensorParams;
 
 #endif

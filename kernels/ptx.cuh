@@ -1,6 +1,7 @@
 // Wrappers of single PTX instructions, each named after its instruction with dots as underscores.
-// No other file of this folder holds inline assembly, so this page is all there is to check
-// against the PTX manual. A wrapper is added with its first user and removed with its last.
+// No other file of this folder but ptx_sm90.cuh holds inline assembly, so these two are all that
+// has to be checked against the PTX manual. A wrapper is added with its first user and removed with
+// its last.
 
 #pragma once
 

@@ -159,6 +159,13 @@ fn ptx_is_cut_into_its_kernels() {
 }
 
 #[test]
+fn a_cluster_is_read_from_the_ptx() {
+    let entry = |line: &str| format!("a_sm90(\n)\n.maxntid 384, 1, 1\n{line}{{\n\tret;\n}}");
+    assert_eq!(facts::cluster_blocks(&entry(".explicitcluster\n.reqnctapercluster 2, 1, 1\n")), 2);
+    assert_eq!(facts::cluster_blocks(&entry("")), 1);
+}
+
+#[test]
 fn cache_names_are_stable_and_keep_fields_apart() {
     let name =
         |fields: &[&str]| fields.iter().fold(Fnv::new(), |hash, f| hash.field(f.as_bytes())).hex();

@@ -320,6 +320,34 @@ fn kernels_are_listed() {
     }
 }
 
+#[cfg(feature = "cuda")]
+#[test]
+fn the_kernels_of_a_device_are_listed_and_the_portable_ones_can_be_forced() {
+    let listed = |set: &str| {
+        let mut command = Command::new(binary());
+        command.args(["kernels", "--device", "sim"]).env("RIDGEPOINT_KERNELS", set);
+        let output = command.output().unwrap();
+        (output.status.code(), stdout(&output), stderr(&output))
+    };
+    let has = |text: &str, start: &str, end: &str| {
+        let mut symbols = text.lines().filter_map(|line| line.split(' ').next());
+        symbols.any(|symbol| symbol.starts_with(start) && symbol.ends_with(end))
+    };
+    let (_, hopper, _) = listed("");
+    assert!(hopper.lines().next().unwrap().ends_with("hopper kernels for sm_90a"), "{hopper}");
+    assert!(has(&hopper, "gemm_prefill_bf16_bf16_m256", "_sm90"), "{hopper}");
+    assert!(!has(&hopper, "gemm_prefill_", "_m32"), "{hopper}");
+    let (_, portable, _) = listed("portable");
+    assert!(portable.lines().next().unwrap().ends_with("portable kernels for sm_90a"));
+    assert!(has(&portable, "gemm_prefill_", "_m32") && !has(&portable, "", "_sm90"), "{portable}");
+    for (text, family) in [(&hopper, "gemm_decode_"), (&portable, "embed_")] {
+        assert!(has(text, family, ""), "{text}");
+    }
+    let (code, _, error) = listed("ampere");
+    assert_eq!(code, Some(2), "{error}");
+    assert!(error.contains("RIDGEPOINT_KERNELS=ampere"), "{error}");
+}
+
 #[test]
 fn a_draft_changes_no_token_and_a_bad_one_is_refused() {
     let base = ["generate", "--prompt", "The fox", "--max-tokens", "80", "--json", "--ignore-eos"];

@@ -14,6 +14,7 @@ mod drafts;
 mod engine;
 mod ffi;
 mod fuzz_corpus;
+mod hopper_gates;
 mod kernels;
 mod kv;
 mod ops;

@@ -9,7 +9,7 @@
 
 use super::build_script::facts;
 use super::common::root;
-use bindgen::callbacks::{DeriveInfo, ParseCallbacks};
+use bindgen::callbacks::{DeriveInfo, DeriveTrait, ImplementsTrait, ParseCallbacks};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs};
@@ -123,13 +123,18 @@ fn the_headers_are_c_of_stdint_alone_and_all_are_included() {
 }
 
 fn generate(header: &str) -> String {
+    // What several headers use stands in the file of the common one alone.
+    let uses = fs::read_to_string(root().join("kernels").join(header)).unwrap();
+    let uses = uses.lines().any(|line| line.trim_start().starts_with("TensorMap "));
+    let shared = if uses { "\nuse super::common::TensorMap;" } else { "" };
     let text = bindgen::Builder::default()
         .header(root().join(HEADER).to_str().unwrap())
         .clang_arg("-std=c11")
         .allowlist_file(format!(".*/kernels/{}", header.replace('.', "\\.")))
+        .allowlist_recursively(false)
         .disable_header_comment()
         .parse_callbacks(Box::new(PlainData))
-        .raw_line(head().trim_end())
+        .raw_line(format!("{}{shared}", head().trim_end()))
         .generate()
         .unwrap()
         .to_string();
@@ -145,6 +150,15 @@ struct PlainData;
 impl ParseCallbacks for PlainData {
     fn add_derives(&self, _: &DeriveInfo<'_>) -> Vec<String> {
         ["bytemuck::Pod", "bytemuck::Zeroable"].map(str::to_owned).to_vec()
+    }
+
+    // A struct of another header is plain data too.
+    fn blocklisted_type_implements_trait(
+        &self,
+        _: &str,
+        _: DeriveTrait,
+    ) -> Option<ImplementsTrait> {
+        Some(ImplementsTrait::Yes)
     }
 }
 

@@ -5,7 +5,9 @@
 //! tests/kernels.rs holds. Occupancy needs no test: a kernel's row in the table of instances says
 //! how many blocks a multiprocessor must hold, and code that then spills fails the build.
 
+use super::build_script::facts;
 use super::common::root;
+use super::hopper_gates;
 use rayon::prelude::*;
 use ridgepoint::backend::cuda::module::{MODULES, Module};
 use std::collections::BTreeMap;
@@ -16,27 +18,30 @@ use std::process::Command;
 
 /// One kernel's machine code for one target.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Code {
-    symbol: String,
+pub(super) struct Code {
+    pub symbol: String,
     /// Such as `sm_90a`.
-    target: String,
-    instructions: Vec<Instruction>,
+    pub target: String,
+    pub instructions: Vec<Instruction>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Instruction {
+pub(super) struct Instruction {
+    pub address: u64,
+    /// Only executed where a predicate holds.
+    pub guarded: bool,
     /// Such as `LDG.E.128`.
-    opcode: String,
-    operands: String,
+    pub opcode: String,
+    pub operands: String,
 }
 
 impl Instruction {
-    fn is(&self, family: &str) -> bool {
+    pub fn is(&self, family: &str) -> bool {
         let rest = self.opcode.strip_prefix(family);
         rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
     }
 
-    fn is_any(&self, families: &[&str]) -> bool {
+    pub fn is_any(&self, families: &[&str]) -> bool {
         families.iter().any(|family| self.is(family))
     }
 }
@@ -50,14 +55,17 @@ const WRITES: [&str; 8] = ["STG", "ST", "RED", "REDG", "ATOM", "ATOMG", "UBLKRED
 /// What reads it.
 const READS: [&str; 5] = ["LDG", "LD", "LDGSTS", "UBLKCP", "UTMALDG"];
 /// What may be read before the kernel before has ended: weights, which no kernel writes.
-const WEIGHTS_AHEAD: [(&str, &str, &str); 3] = [
-    ("embed_", "LDG", "the norm's weight"),
-    ("gemm_decode_", "LDGSTS", "the first stages of W"),
-    ("gemm_prefill_", "LDGSTS", "the first stages of W"),
+/// By the beginning and the end of a symbol; the first that fits.
+const WEIGHTS_AHEAD: [(&str, &str, &str, &str); 5] = [
+    ("embed_", "", "LDG", "the norm's weight"),
+    ("gemm_decode_", "", "LDGSTS", "the first stages of W"),
+    ("gemm_prefill_bf16_bf16_", "_sm90", "UTMALDG", "the first stages of W"),
+    ("gemm_prefill_bf16_int4", "_sm90", "UBLKCP", "the first stages of W"),
+    ("gemm_prefill_", "", "LDGSTS", "the first stages of W"),
 ];
 
 /// Reads what `cuobjdump -sass` writes.
-fn parse(text: &str) -> Vec<Code> {
+pub(super) fn parse(text: &str) -> Vec<Code> {
     let mut found: Vec<Code> = Vec::new();
     let mut target = String::new();
     for line in text.lines().map(str::trim) {
@@ -75,15 +83,18 @@ fn parse(text: &str) -> Vec<Code> {
 
 /// `/*0540*/ @P0 LDG.E R2, desc[UR8][R10.64] ; /* its bits */`. Other lines have bits alone.
 fn instruction(line: &str) -> Option<Instruction> {
-    let (_, rest) = line.strip_prefix("/*")?.split_once("*/")?;
+    let (address, rest) = line.strip_prefix("/*")?.split_once("*/")?;
     let (text, _) = rest.split_once(';')?;
     let text = text.trim();
-    let text = match text.strip_prefix('@') {
-        Some(guarded) => guarded.split_once(' ')?.1.trim(),
-        None => text,
-    };
+    let guard = text.strip_prefix('@');
+    let text = guard.map_or(Some(text), |guarded| Some(guarded.split_once(' ')?.1.trim()))?;
     let (opcode, operands) = text.split_once(' ').unwrap_or((text, ""));
-    Some(Instruction { opcode: opcode.to_owned(), operands: operands.trim().to_owned() })
+    Some(Instruction {
+        address: u64::from_str_radix(address, 16).ok()?,
+        guarded: guard.is_some(),
+        opcode: opcode.to_owned(),
+        operands: operands.trim().to_owned(),
+    })
 }
 
 /// What is wrong with a kernel, one line each. `waits`: whether its PTX waits for the grid before.
@@ -91,6 +102,9 @@ fn faults(code: &Code, waits: bool) -> Vec<String> {
     let mut faults = [local_memory(code), uniform_descriptors(code)].concat();
     if TILED.iter().any(|op| code.symbol.starts_with(op)) {
         faults.extend(tiles(code));
+    }
+    if facts::is_hopper_only(&code.symbol) {
+        faults.extend(hopper_gates::faults(code));
     }
     faults.extend(wait(code, waits));
     faults.iter().map(|fault| format!("{} on {}: {fault}", code.symbol, code.target)).collect()
@@ -108,7 +122,8 @@ fn uniform_descriptors(code: &Code) -> Vec<String> {
     let mut written = Vec::new();
     let mut faults = Vec::new();
     for i in &code.instructions {
-        for rest in i.operands.split("desc[").skip(1) {
+        // Of memory: what wgmma calls gdesc is four registers, not all of which it looks at.
+        for rest in i.operands.replace("gdesc[", "").split("desc[").skip(1) {
             let register = rest.split(']').next().unwrap_or_default();
             if !written.contains(&register) {
                 faults.push(format!("{} {} before {register} is written", i.opcode, i.operands));
@@ -162,8 +177,10 @@ fn wait(code: &Code, waits: bool) -> Vec<String> {
     }
     let Some(&acquire) = acquires.first() else { return Vec::new() };
     let early = &code.instructions[..acquire];
-    let allowed = WEIGHTS_AHEAD.iter().find(|(op, _, _)| code.symbol.starts_with(op));
-    let is_weight = |i: &Instruction| allowed.is_some_and(|(_, family, _)| i.is(family));
+    let fits =
+        |start: &str, end: &str| code.symbol.starts_with(start) && code.symbol.ends_with(end);
+    let allowed = WEIGHTS_AHEAD.iter().find(|(start, end, _, _)| fits(start, end));
+    let is_weight = |i: &Instruction| allowed.is_some_and(|(_, _, family, _)| i.is(family));
     let is_fault =
         |i: &&Instruction| i.is("EXIT") || i.is_any(&WRITES) || (i.is_any(&READS) && !is_weight(i));
     let mut faults: Vec<String> = early
@@ -171,7 +188,7 @@ fn wait(code: &Code, waits: bool) -> Vec<String> {
         .filter(is_fault)
         .map(|i| format!("{} {} ahead of the wait", i.opcode, i.operands))
         .collect();
-    if let Some((_, family, what)) = allowed
+    if let Some((_, _, family, what)) = allowed
         && !early.iter().any(is_weight)
     {
         faults.push(format!("{what} is not asked for ahead of the wait ({family})"));
@@ -291,7 +308,8 @@ fn sound_machine_code_is_read_and_let_pass() {
     let [code] = &codes[..] else { unreachable!() };
     assert_eq!((code.symbol.as_str(), code.target.as_str()), ("gemm_decode_x", "sm_90a"));
     assert_eq!(code.instructions.len(), 8);
-    let exit = Instruction { opcode: "EXIT".to_owned(), operands: String::new() };
+    let (opcode, operands) = ("EXIT".to_owned(), String::new());
+    let exit = Instruction { address: 0x40, guarded: true, opcode, operands };
     assert_eq!(code.instructions[4], exit);
     assert_eq!(faults(code, true), [""; 0]);
 }

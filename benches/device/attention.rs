@@ -2,11 +2,13 @@
 
 use super::models::Model;
 use super::{BF16, Device, Floor, Launch, Op, Random};
-use ridgepoint::backend::cuda::kernels::Kernels;
+use ridgepoint::backend::cuda::kernels::{KernelSet, Kernels};
 use ridgepoint::backend::cuda::memory::Buffer;
 use ridgepoint::backend::cuda::ops::attention::{
-    AttentionDecode, AttentionPrefill, DecodeCapacity, SequenceRows, attention_decode,
-    attention_prefill, plan_decode, plan_prefill, prefill_tile_rows,
+    AttentionDecode, DecodeCapacity, SequenceRows, attention_decode, plan_decode,
+};
+use ridgepoint::backend::cuda::ops::attention_prefill::{
+    AttentionPrefill, attention_prefill, plan_prefill, prefill_tile_rows,
 };
 use ridgepoint::backend::cuda::params::{ATTENTION_CHUNK, KV_PAGE_TOKENS};
 use ridgepoint::backend::{Heads, Phase};
@@ -67,11 +69,16 @@ impl Attention {
 
     fn requested_by_prefill(&self, device: &Device) -> usize {
         let Heads { query, dim, .. } = self.heads();
-        let tile = prefill_tile_rows(&self.batch(), self.heads(), device.multiprocessors());
+        let tile = prefill_tile_rows(&device.kernels, &self.batch(), self.heads());
         let ends = (0..self.rows).step_by(tile as usize).map(|at| self.end.min(at + tile as usize));
+        let tiles = ends.len();
         let (tokens, pages) =
             ends.fold((0, 0), |(tokens, pages), end| (tokens + end, pages + end.div_ceil(PAGE)));
-        query * (BF16 * dim * 2 * (tokens + self.rows) + 512 * pages)
+        let plan = match device.kernels.set() {
+            KernelSet::Hopper => pages * dim / 16 + tiles * 512 * (1 + tile as usize / 64),
+            KernelSet::Portable => 512 * pages,
+        };
+        query * (BF16 * dim * 2 * (tokens + self.rows) + plan)
     }
 }
 
@@ -111,7 +118,7 @@ impl Attention {
 
     fn prepare_prefill(&self, device: &Device) -> Result<Launch> {
         let (heads, batch) = (self.heads(), self.operands(device)?);
-        let tile_rows = prefill_tile_rows(&batch.rows, heads, device.multiprocessors());
+        let tile_rows = prefill_tile_rows(&device.kernels, &batch.rows, heads);
         let mut tiles = Vec::new();
         plan_prefill(&batch.rows, tile_rows, &mut tiles);
         let plan = device.upload(&tiles)?;

@@ -3,12 +3,17 @@
 use super::models::Model;
 use super::{BF16, Device, Floor, Launch, Op, keeping};
 use ridgepoint::backend::Phase;
+use ridgepoint::backend::cuda::kernels::KernelSet;
 use ridgepoint::backend::cuda::ops::gemm::{
-    Gemm, InputNorm, Output, Weight, arrivals_count, decode_splits, decode_tile, gemm,
+    Gemm, InputNorm, Output, Weight, WeightKind, arrivals_count, decode_splits, decode_tile, gemm,
     partials_bytes, prefill_tile,
 };
-use ridgepoint::backend::cuda::params::{GEMM_DECODE_FEATURES, GEMM_PREFILL_FEATURES, NORM_GROUP};
+use ridgepoint::backend::cuda::params::{
+    GEMM_DECODE_FEATURES, GEMM_PREFILL_FEATURES, GEMM_SM90_CLUSTER, GEMM_SM90_FEATURES, NORM_GROUP,
+};
+use ridgepoint::backend::cuda::repack::packed_bytes;
 use ridgepoint::error::Result;
+use ridgepoint::tensor::int4::Int4Shape;
 
 /// Elements of a row whose squares are added up.
 const GROUP: usize = NORM_GROUP as usize;
@@ -21,17 +26,29 @@ struct Product {
     model: Model,
     matrix: &'static str,
     phase: Phase,
+    kind: WeightKind,
     rows: usize,
 }
+
+/// The formats of weights that are measured, and their names.
+const KINDS: [(WeightKind, &str); 2] = [
+    (WeightKind::Bf16, "bf16"),
+    (WeightKind::Int4 { group: INT4_GROUP as u32, zero_points: false }, "int4g128"),
+];
+const INT4_GROUP: usize = 128;
 
 /// The products of a step with so many rows. Logits are always the work of the decode family, of
 /// a few rows.
 pub fn of(model: &Model, phase: Phase, rows: usize) -> impl Iterator<Item = Box<dyn Op>> {
     let wanted = move |matrix: &&str| phase == Phase::Decode || *matrix != "head";
     let model = model.clone();
-    MATRICES.into_iter().filter(wanted).map(move |matrix| {
-        Box::new(Product { model: model.clone(), matrix, phase, rows }) as Box<dyn Op>
-    })
+    let of = move |matrix| {
+        let model = model.clone();
+        KINDS.into_iter().map(move |(kind, _)| {
+            Box::new(Product { model: model.clone(), matrix, phase, kind, rows }) as Box<dyn Op>
+        })
+    };
+    MATRICES.into_iter().filter(wanted).flat_map(of)
 }
 
 impl Product {
@@ -45,6 +62,16 @@ impl Product {
             "gate_up" => (2 * config.intermediate_size, config.hidden_size),
             "down" => (config.hidden_size, config.intermediate_size),
             _ => (config.vocab_size, config.hidden_size),
+        }
+    }
+
+    fn weight_bytes(&self) -> usize {
+        let (n, k) = self.shape();
+        match self.kind {
+            WeightKind::Int4 { .. } => {
+                packed_bytes(&Int4Shape { n, k, group: INT4_GROUP, zero_points: false })
+            }
+            _ => n * k * BF16,
         }
     }
 
@@ -74,16 +101,21 @@ impl Op for Product {
             Phase::Prefill => "gemm_prefill",
         };
         let (n, k) = self.shape();
-        format!("{family} bf16 {} {} {k}x{n} m{}", self.model.name, self.matrix, self.rows)
+        let kind = KINDS.iter().find(|(kind, _)| *kind == self.kind).map_or("", |(_, name)| name);
+        format!("{family} {kind} {} {} {k}x{n} m{}", self.model.name, self.matrix, self.rows)
     }
 
     fn floor(&self) -> Floor {
-        self.model.floor(self.matrix, self.phase, self.rows, 0)
+        let (n, k) = self.shape();
+        let Floor { bytes, flops } = self.model.floor(self.matrix, self.phase, self.rows, 0);
+        Floor { bytes: bytes - (n * k * BF16) as u64 + self.weight_bytes() as u64, flops }
     }
 
-    fn requested(&self, _: &Device) -> u64 {
+    fn requested(&self, device: &Device) -> u64 {
         let ((n, k), rows) = (self.shape(), self.rows);
-        let row = 2 * k + if self.has_norm() { k / 4 } else { 0 };
+        let squares = if self.has_norm() { k / 4 } else { 0 };
+        let set = device.kernels.set();
+        let tile = prefill_tile(set, self.kind, n, rows);
         let (tile, features, partials) = match self.phase {
             Phase::Decode => {
                 let splits = decode_splits(n, k) as usize;
@@ -91,10 +123,17 @@ impl Op for Product {
                 let partials = if splits == 1 { 0 } else { 8 * splits * rows * width };
                 (decode_tile(rows), GEMM_DECODE_FEATURES, partials)
             }
-            Phase::Prefill => (prefill_tile(n, rows), GEMM_PREFILL_FEATURES, 0),
+            Phase::Prefill if set == KernelSet::Hopper => (tile, GEMM_SM90_FEATURES, 0),
+            Phase::Prefill => (tile, GEMM_PREFILL_FEATURES, 0),
         };
-        let operands =
-            2 * k * n * rows.div_ceil(tile as usize) + n.div_ceil(features as usize) * rows * row;
+        let feature_tiles = n.div_ceil(features as usize);
+        // The blocks of a cluster fetch their tokens together.
+        let shared = match (self.phase, set) {
+            (Phase::Prefill, KernelSet::Hopper) => GEMM_SM90_CLUSTER as usize,
+            _ => 1,
+        };
+        let tokens = rows * (feature_tiles.div_ceil(shared) * 2 * k + feature_tiles * squares);
+        let operands = self.weight_bytes() * rows.div_ceil(tile as usize) + tokens;
         // The stream and the weight of the norm are read, stream, norm and squares written.
         let residual = if self.has_residual() { 3 * n * BF16 + n / 4 } else { 0 };
         (operands + partials + rows * (self.out_bytes() + residual)) as u64
@@ -107,7 +146,9 @@ impl Op for Product {
 
     fn prepare(&self, device: &Device) -> Result<Launch> {
         let ((n, k), rows) = (self.shape(), self.rows);
-        let (x, weight) = (device.numbers(rows * k)?, device.numbers(n * k)?);
+        // Any bytes are weights, and the scales among them are numbers too.
+        let weight = device.numbers(self.weight_bytes() / BF16)?;
+        let x = device.numbers(rows * k)?;
         let squares = device.squares(rows * k / GROUP)?;
         let out = device.room(rows * self.out_bytes())?;
         let (stream, gamma) = (device.numbers(rows * n)?, device.numbers(n)?);
@@ -129,7 +170,12 @@ impl Op for Product {
             phase: self.phase,
             x: x.ptr(),
             norm: self.has_norm().then_some(norm),
-            weight: Weight::Bf16(weight.ptr()),
+            weight: match self.kind {
+                WeightKind::Int4 { group, zero_points } => {
+                    Weight::Int4 { at: weight.ptr(), group, zero_points }
+                }
+                _ => Weight::Bf16(weight.ptr()),
+            },
             bias: 0,
             output,
             out: out.ptr(),

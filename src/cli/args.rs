@@ -311,6 +311,7 @@ pub enum PhaseArg {
 /// `ridgepoint kernels`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  ridgepoint kernels --json\n  \
+        ridgepoint kernels --device cuda\n  \
         ridgepoint kernels --plan ./Llama-3.1-8B --gpu h200 --rows 8 --tokens 4096\n\n\
         A floor is the time in which a GPU of these data could move the least bytes or do the \
         operations, whichever takes longer; no kernel is as fast.")]
@@ -318,6 +319,10 @@ pub struct KernelsArgs {
     /// Print one JSON object for each row
     #[arg(long)]
     pub json: bool,
+    /// Only the kernels that this device takes, after a line that says what it is and which set
+    /// they are of. RIDGEPOINT_KERNELS=portable in the environment takes the portable set
+    #[arg(long, value_enum, value_name = "DEVICE", conflicts_with = "plan")]
+    pub device: Option<DeviceArg>,
     /// Instead of the kernels there are, list those that a step of this model launches: a model
     /// directory or a config.json
     #[arg(long, value_name = "MODEL")]

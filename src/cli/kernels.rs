@@ -1,6 +1,7 @@
 //! `ridgepoint kernels`: what is compiled into this binary, kernel by kernel and target by target.
 
 use crate::backend::cuda::module::{KernelTarget, MODULES};
+use crate::service::Device;
 use std::io::{self, Write};
 
 /// What a build without kernels says of itself.
@@ -29,6 +30,26 @@ pub fn run(json: bool, out: &mut dyn Write) -> io::Result<()> {
         (true, true) => writeln!(out, "{}", serde_json::json!({ "error": NO_KERNELS })),
         (false, false) => write_table(&rows, out),
         (true, false) => write_objects(&rows, out),
+    }
+}
+
+/// The same of the kernels that a device takes, after a line or an object about the device.
+///
+/// # Errors
+///
+/// Only those of `out`.
+pub fn run_of(device: &Device, json: bool, out: &mut dyn Write) -> io::Result<()> {
+    let set = device.kernel_set();
+    match json {
+        false => writeln!(out, "{}", device.describe())?,
+        true => {
+            writeln!(out, "{}", serde_json::json!({ "device": device.describe(), "set": set }))?;
+        }
+    }
+    match device.kernels() {
+        rows if rows.is_empty() => Ok(()),
+        rows if json => write_objects(&rows, out),
+        rows => write_table(&rows, out),
     }
 }
 

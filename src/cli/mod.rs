@@ -18,6 +18,7 @@ mod session;
 #[cfg(not(feature = "cuda"))]
 use crate::error::Error;
 use crate::error::Result;
+use crate::service::Device;
 use args::{Cli, Command, KernelsArgs};
 use output::Output;
 use std::process::ExitCode;
@@ -62,7 +63,13 @@ pub fn run(cli: Cli) -> ExitCode {
 
 fn show_kernels(args: &KernelsArgs, out: &mut Output) -> Result<Done> {
     match &args.plan {
-        None => kernels::run(args.json, out).map_err(output::unwritable)?,
+        None => match args.device {
+            None => kernels::run(args.json, out).map_err(output::unwritable)?,
+            Some(device) => {
+                let device = Device::open(device.into())?;
+                kernels::run_of(&device, args.json, out).map_err(output::unwritable)?;
+            }
+        },
         #[cfg(feature = "cuda")]
         Some(model) => launches::run(model, args, out)?,
         #[cfg(not(feature = "cuda"))]

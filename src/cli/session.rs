@@ -28,18 +28,24 @@ fn open_with(args: &ModelArgs, made_up: Option<u64>) -> Result<Session> {
         Some(dir) => dir.clone(),
         None => shipped_model()?,
     };
-    let device = match args.device {
-        DeviceArg::Auto => DeviceChoice::Auto,
-        DeviceArg::Cpu => DeviceChoice::Cpu,
-        DeviceArg::Cuda => DeviceChoice::Cuda,
-        DeviceArg::Sim => DeviceChoice::Sim,
-    };
+    let device = args.device.into();
     let notice = Arc::new(|text: &str| eprintln!("{text}"));
     let session =
         Session::open(SessionOptions { dir, device, quantize: args.quantize, made_up, notice })?;
     let context = session.context(args.context);
     context.map_err(|why| Error::Usage(format!("--context is {why}")))?;
     Ok(session)
+}
+
+impl From<DeviceArg> for DeviceChoice {
+    fn from(device: DeviceArg) -> DeviceChoice {
+        match device {
+            DeviceArg::Auto => DeviceChoice::Auto,
+            DeviceArg::Cpu => DeviceChoice::Cpu,
+            DeviceArg::Cuda => DeviceChoice::Cuda,
+            DeviceArg::Sim => DeviceChoice::Sim,
+        }
+    }
 }
 
 impl EngineArgs {

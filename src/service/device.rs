@@ -1,6 +1,7 @@
 //! Which device runs a model, and why not another.
 
 use crate::backend::cpu::CpuBackend;
+use crate::backend::cuda::module::KernelTarget;
 #[cfg(feature = "cuda")]
 use crate::backend::cuda::{
     CudaBackend,
@@ -84,6 +85,24 @@ impl Device {
             }
             #[cfg(feature = "cuda")]
             Device::Cuda(backend) => backend.describe(),
+        }
+    }
+
+    /// The set of its kernels; `None` for the processor, which has none.
+    pub fn kernel_set(&self) -> Option<String> {
+        match self {
+            Device::Cpu { .. } => None,
+            #[cfg(feature = "cuda")]
+            Device::Cuda(backend) => Some(backend.kernels().set().to_string()),
+        }
+    }
+
+    /// The kernels that it takes, by symbol.
+    pub fn kernels(&self) -> Vec<(&'static str, &'static KernelTarget)> {
+        match self {
+            Device::Cpu { .. } => Vec::new(),
+            #[cfg(feature = "cuda")]
+            Device::Cuda(backend) => backend.kernels().taken(),
         }
     }
 

@@ -5,8 +5,10 @@ use super::traffic::Budget;
 use super::{Rig, rigs};
 use half::bf16;
 use ridgepoint::backend::Heads;
-use ridgepoint::backend::cuda::ops::attention::{
-    AttentionPrefill, SequenceRows, attention_prefill, plan_prefill, prefill_tile_rows,
+use ridgepoint::backend::cuda::kernels::KernelSet;
+use ridgepoint::backend::cuda::ops::attention::SequenceRows;
+use ridgepoint::backend::cuda::ops::attention_prefill::{
+    AttentionPrefill, attention_prefill, hopper_tile_rows, plan_prefill, portable_tile_rows,
     prefill_tiles_max,
 };
 use ridgepoint::backend::cuda::params::AttentionTile;
@@ -44,18 +46,18 @@ pub fn ready<'a>(rig: &'a Rig, world: &'a World, tile_rows: u32) -> Ready<'a> {
 }
 
 /// Runs a batch and gives the rows of each sequence.
-fn run(rig: &Rig, world: &World, tile_rows: u32) -> Vec<Vec<Vec<u16>>> {
+pub fn run(rig: &Rig, world: &World, tile_rows: u32) -> Vec<Vec<Vec<u16>>> {
     let ready = ready(rig, world, tile_rows);
     (ready.launch)();
     world.read(&ready.out)
 }
 
-fn heads(group: usize, kv: usize, dim: usize) -> Heads {
+pub fn heads(group: usize, kv: usize, dim: usize) -> Heads {
     Heads { query: group * kv, kv, dim }
 }
 
 /// Prompts and pieces of prompts around tiles and pages.
-fn hurtful_pieces() -> Vec<Sequence> {
+pub fn hurtful_pieces() -> Vec<Sequence> {
     let pieces =
         [(0, 1), (0, 63), (0, 64), (0, 65), (0, 129), (37, 100), (64, 64), (200, 57), (255, 2)];
     let sequence = |(name, &(start, rows))| Sequence::new(name as u64, start, rows);
@@ -121,8 +123,11 @@ fn nothing_is_read_that_no_row_sees() {
 fn large_tiles_are_for_grids_that_fill_the_device() {
     let heads = heads(4, 8, 128);
     let prompt = |rows: u32| SequenceRows { row: 0, rows, position: Some(0), table: 0 };
-    assert_eq!(prefill_tile_rows(&[prompt(1024)], heads, 132), 64);
-    assert_eq!(prefill_tile_rows(&[prompt(1024), prompt(1)], heads, 132), 128);
+    assert_eq!(portable_tile_rows(&[prompt(1024)], heads, 132), 64);
+    assert_eq!(portable_tile_rows(&[prompt(1024), prompt(1)], heads, 132), 128);
+    assert_eq!(hopper_tile_rows(&[prompt(128)], heads, 132), 64);
+    assert_eq!(hopper_tile_rows(&[prompt(512)], heads, 132), 64);
+    assert_eq!(hopper_tile_rows(&[prompt(1024)], heads, 132), 128);
 }
 
 #[test]
@@ -148,18 +153,25 @@ fn traffic_is_what_the_head_says() {
             rig.counters();
             run(&rig, &world, tile as u32);
             let (q_heads, row) = (heads.query as u64, 2 * dim as u64);
-            let (mut tokens, mut pages, mut seen) = (0, 0, 0);
+            let (mut tokens, mut pages, mut seen, mut tiles) = (0, 0, 0, 0);
             for s in &sequences {
                 seen += (s.end() - first_seen(s.position.unwrap(), window)) as u64;
                 for first in (0..s.rows).step_by(tile) {
                     let at = s.position.unwrap() + first;
                     let (from, to) = (first_seen(at, window), s.end().min(at + tile));
+                    tiles += 1;
                     tokens += (to - from) as u64;
                     pages += (to.div_ceil(64) - from / 64) as u64;
                 }
             }
             let bytes = q_heads * row * (2 * tokens + 2 * world.rows as u64);
-            let requested = bytes + q_heads * pages * 512;
+            let plan = match rig.kernels.set() {
+                KernelSet::Hopper => {
+                    pages * (dim as u64 / 16) + tiles * 512 * (1 + tile as u64 / 64)
+                }
+                KernelSet::Portable => pages * 512,
+            };
+            let requested = bytes + q_heads * plan;
             // The one key/value head once, for all query heads and tiles.
             let compulsory = 2 * row * (seen + q_heads * world.rows as u64) + pages * 4;
             Budget { requested, sectors: bytes, compulsory }.check(&rig, "attention_prefill");

@@ -1,13 +1,47 @@
 //! The driver itself: memory, launches, graphs, and what becomes of a kernel that goes wrong.
 
 use super::{Rig, rigs, samples};
+use bytemuck::Zeroable;
 use half::bf16;
+use ridgepoint::backend::cuda::driver::Boxes;
 use ridgepoint::backend::cuda::kernels::Shape;
 use ridgepoint::backend::cuda::memory::Buffer;
-use ridgepoint::backend::cuda::params::{SILU_MUL_THREADS, SiluMulParams};
+use ridgepoint::backend::cuda::params::{
+    GEMM_SM90_THREADS, GemmTensorParams, SILU_MUL_THREADS, SiluMulParams,
+};
 use ridgepoint::error::Error;
 
 const WIDTH: usize = 64;
+
+/// The argument of tensor copies is made from a matrix; what no driver takes is refused.
+#[test]
+fn tensor_maps_are_made_and_checked() {
+    let rig = rigs().pop().unwrap();
+    let matrix = rig.room::<bf16>(32 * WIDTH);
+    let boxes = Boxes { at: matrix.ptr(), rows: 32, columns: WIDTH as u64, box_rows: 16 };
+    let map = |boxes: Boxes| rig.kernels.tensor_map(&boxes).map(|map| map.words);
+    let made = map(boxes).unwrap();
+    assert_eq!(map(boxes).unwrap(), made);
+    assert_ne!(map(Boxes { rows: 31, ..boxes }).unwrap(), made);
+    for refused in [
+        Boxes { at: boxes.at + 2, ..boxes },
+        Boxes { columns: WIDTH as u64 + 1, ..boxes },
+        Boxes { box_rows: 257, ..boxes },
+        Boxes { rows: 0, ..boxes },
+    ] {
+        assert!(matches!(map(refused), Err(Error::Device(_))), "{refused:?}");
+    }
+}
+
+/// Blocks of a cluster are started together, so a grid holds whole clusters.
+#[test]
+#[should_panic(expected = "clusters of 2")]
+fn a_grid_of_half_a_cluster_is_refused() {
+    let rig = Rig::simulated(false);
+    let params = GemmTensorParams::zeroed();
+    let shape = Shape { grid: [3, 1, 1], block: GEMM_SM90_THREADS, shared_bytes: 0 };
+    let _ = rig.kernels.launch("gemm_prefill_bf16_bf16_m32_sm90", shape, &params);
+}
 
 /// A launch of `silu_mul` over `rows` rows of `WIDTH`, of which the input holds `held`.
 struct Case {

@@ -4,25 +4,28 @@
 use super::{Rig, rigs};
 use ridgepoint::backend::Phase;
 use ridgepoint::backend::cuda::driver::shared_bytes_of;
+use ridgepoint::backend::cuda::kernels::KernelSet;
 use ridgepoint::backend::cuda::module::MODULES;
 use ridgepoint::backend::cuda::ops::gemm::{Variant, WeightKind, check_product};
 
 const PHASES: [Phase; 2] = [Phase::Decode, Phase::Prefill];
 
-fn variants() -> impl Iterator<Item = Variant> {
+fn variants(set: KernelSet) -> impl Iterator<Item = Variant> {
     let pairs = PHASES
         .into_iter()
         .flat_map(|phase| WeightKind::of(phase).into_iter().map(move |kind| (phase, kind)));
-    pairs.flat_map(|(phase, kind)| Variant::all(phase, kind))
+    pairs.flat_map(move |(phase, kind)| Variant::all(set, phase, kind))
 }
 
 #[test]
 fn the_build_holds_the_kernels_that_are_asked_for() {
-    let mut wanted: Vec<String> = variants().map(|variant| variant.symbol()).collect();
+    let both = [KernelSet::Portable, KernelSet::Hopper].into_iter().flat_map(variants);
+    let mut wanted: Vec<String> = both.map(|variant| variant.symbol()).collect();
     let entries = MODULES.iter().flat_map(|module| module.entries);
     let mut found: Vec<&str> =
         entries.map(|entry| entry.symbol).filter(|symbol| symbol.starts_with("gemm_")).collect();
     wanted.sort();
+    wanted.dedup(); // the decode family is the same in both sets
     found.sort_unstable();
     assert_eq!(found, wanted);
 }
@@ -41,7 +44,7 @@ fn resident_blocks(rig: &Rig, variant: &Variant) -> u32 {
 #[test]
 fn enough_is_on_its_way_from_memory() {
     for rig in rigs() {
-        for variant in variants().filter(|variant| !variant.shallow) {
+        for variant in variants(rig.kernels.set()).filter(|variant| !variant.shallow) {
             let (ring, blocks) = (variant.ring(), resident_blocks(&rig, &variant));
             // What decode waits for is weights; prefill waits for both.
             let stage = match variant.phase {
@@ -52,12 +55,14 @@ fn enough_is_on_its_way_from_memory() {
             let what = format!("{} on {}", variant.symbol(), rig.driver().target());
             assert!(in_flight >= 48 << 10, "{what}: {in_flight} bytes, {blocks} blocks");
             // The heads of the kernels say so.
-            let narrow = match (variant.phase, variant.kind) {
-                (Phase::Decode, WeightKind::Int8) => variant.tile < 32,
-                (Phase::Decode, _) => variant.tile == 8,
-                (Phase::Prefill, WeightKind::Bf16) => true,
-                (Phase::Prefill, _) => variant.tile < 128,
-            };
+            let hopper = variant.set == KernelSet::Hopper;
+            let narrow = !hopper
+                && match (variant.phase, variant.kind) {
+                    (Phase::Decode, WeightKind::Int8) => variant.tile < 32,
+                    (Phase::Decode, _) => variant.tile == 8,
+                    (Phase::Prefill, WeightKind::Bf16) => true,
+                    (Phase::Prefill, _) => variant.tile < 128,
+                };
             assert!(blocks >= if narrow { 2 } else { 1 }, "{what}: {blocks} blocks");
         }
     }
@@ -67,7 +72,8 @@ fn enough_is_on_its_way_from_memory() {
 /// TB/s and 0.6 us for 128 of them.
 #[test]
 fn shallow_rings_fit_every_device_and_keep_its_memory_busy() {
-    let shallow: Vec<Variant> = variants().filter(|variant| variant.shallow).collect();
+    let shallow: Vec<Variant> =
+        variants(KernelSet::Portable).filter(|variant| variant.shallow).collect();
     for variant in &shallow {
         let ring = variant.ring();
         let in_flight = (ring.stages - 1) * ring.weight_bytes;
@@ -84,7 +90,7 @@ fn shallow_rings_fit_every_device_and_keep_its_memory_busy() {
 #[test]
 fn no_block_is_larger_than_the_launch_code_thinks() {
     for rig in rigs() {
-        for variant in variants() {
+        for variant in variants(rig.kernels.set()) {
             let facts = rig.kernels.facts(&variant.symbol());
             assert!(facts.shared_bytes <= 1024, "{}: {}", variant.symbol(), facts.shared_bytes);
         }
@@ -94,7 +100,8 @@ fn no_block_is_larger_than_the_launch_code_thinks() {
 #[test]
 fn the_widest_tile_gets_the_deepest_ring_that_fits() {
     let choose = |phase, kind, wanted, compute| {
-        let chosen = Variant::choose(phase, kind, wanted, shared_bytes_of(compute));
+        let limit = shared_bytes_of(compute);
+        let chosen = Variant::choose(KernelSet::Portable, phase, kind, wanted, limit);
         chosen.map(|variant| (variant.tile, variant.shallow))
     };
     let decode = |kind, wanted, compute| choose(Phase::Decode, kind, wanted, compute).unwrap();
@@ -125,7 +132,11 @@ fn the_widest_tile_gets_the_deepest_ring_that_fits() {
         assert_eq!(chosen, Some((128, false)), "{kind}");
         // A tile narrower than all gives the narrowest.
         assert_eq!(choose(Phase::Prefill, kind, 1, (9, 0)), Some((32, false)), "{kind}");
-        assert_eq!(Variant::choose(Phase::Decode, kind, 8, 32 << 10), None, "{kind}");
+        for set in [KernelSet::Portable, KernelSet::Hopper] {
+            for phase in PHASES {
+                assert_eq!(Variant::choose(set, phase, kind, 8, 32 << 10), None, "{kind}");
+            }
+        }
     }
 }
 

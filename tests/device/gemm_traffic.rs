@@ -6,6 +6,7 @@ use super::traffic::Budget;
 use super::{Rig, rigs};
 use ptxsim::Counters;
 use ridgepoint::backend::Phase;
+use ridgepoint::backend::cuda::kernels::KernelSet;
 use ridgepoint::backend::cuda::memory::Buffer;
 use ridgepoint::backend::cuda::ops::gemm::{
     Gemm, InputNorm, Output, arrivals_count, decode_splits, gemm, gemm_in_tiles, partials_bytes,
@@ -67,7 +68,7 @@ impl Product {
     }
 
     /// Bytes that a product asks for, after the heads of the kernels.
-    fn requested(&self) -> usize {
+    fn requested(&self, set: KernelSet) -> usize {
         let Product { rows, n, k, .. } = *self;
         let features = match self.phase {
             Phase::Decode => 64,
@@ -78,7 +79,13 @@ impl Product {
         let squares = if self.norm { k / 4 } else { 0 };
         let scales = (decode_splits(n, k) as usize - 1) * self.row_scale_bytes();
         let weights = self.weight_bytes() + scales;
-        let operands = row_tiles * weights + feature_tiles * rows * (2 * k + squares);
+        // Two blocks of Hopper's kernel share their tokens.
+        let shared = match (self.phase, set) {
+            (Phase::Prefill, KernelSet::Hopper) => 2,
+            _ => 1,
+        };
+        let tokens = rows * (feature_tiles.div_ceil(shared) * 2 * k + feature_tiles * squares);
+        let operands = row_tiles * weights + tokens;
         let partials = match self.phase {
             Phase::Decode => 2 * partials_bytes(n, k, rows) as usize,
             Phase::Prefill => 0,
@@ -162,7 +169,7 @@ impl Product {
     fn check_traffic(&self, rig: &Rig) {
         rig.counters();
         self.launch(rig);
-        let requested = self.requested() as u64;
+        let requested = self.requested(rig.kernels.set()) as u64;
         let compulsory = self.compulsory() as u64;
         let budget = Budget { requested, sectors: requested, compulsory };
         budget.check(rig, &format!("{self:?}"));
@@ -206,6 +213,29 @@ fn prefill_asks_for_what_its_head_says() {
                     Product { format, kind, norm, bias, rows, tile, ..plain }.check_traffic(&rig);
                 }
             }
+        }
+    }
+}
+
+/// Tiles of 256 tokens, more of them than there are clusters, and features whose last cluster has
+/// one block.
+#[test]
+fn hoppers_kernel_asks_for_what_its_head_says() {
+    let plain = Product { phase: Phase::Prefill, ..PLAIN };
+    for rig in rigs().iter().filter(|rig| rig.kernels.set() == KernelSet::Hopper) {
+        for (kind, rows, n, k) in [
+            (Kind::SwiGlu, 300, 320, 256),
+            (Kind::Residual, 256, 128, 512),
+            (Kind::F32, 40, 64 * 211, 64),
+        ] {
+            let tile = Some(if rows > 128 { 256 } else { 32 });
+            Product { kind, rows, n, k, tile, bias: true, ..plain }.check_traffic(rig);
+        }
+        for (i, format) in INT4.into_iter().enumerate() {
+            let (rows, tile, bias) = (40, Some(32), i % 2 == 0);
+            let kind = KINDS[i];
+            Product { format, kind, rows, n: 64 * 133, k: 128, tile, bias, ..plain }
+                .check_traffic(rig);
         }
     }
 }
@@ -273,9 +303,15 @@ fn decode_issues_few_instructions() {
 #[test]
 fn prefill_issues_few_instructions() {
     let per_mma = |counters: &Counters| counters.matrix_macs as f64 / (16 * 8 * 16) as f64;
+    let mut over = Vec::new();
     for rig in rigs() {
         for format in formats() {
-            let budget = if format == Format::Bf16 { [7.0, 4.7, 3.4] } else { [14.5, 8.7, 5.8] };
+            let budget = match (rig.kernels.set(), format) {
+                (KernelSet::Portable, Format::Bf16) => [7.0, 4.7, 3.4],
+                (KernelSet::Portable, _) => [14.5, 8.7, 5.8],
+                (KernelSet::Hopper, Format::Bf16) => [5.5, 2.8, 1.5],
+                (KernelSet::Hopper, _) => [8.5, 4.8, 3.0],
+            };
             for (tile, budget) in [32, 64, 128].into_iter().zip(budget) {
                 let (phase, tile) = (Phase::Prefill, Some(tile));
                 let product = Product { phase, format, rows: 256, n: 256, tile, ..PLAIN };
@@ -283,8 +319,12 @@ fn prefill_issues_few_instructions() {
                 let long = Product { k: 2 * product.k, ..product }.counters(&rig).unwrap();
                 let more = (long.warp_instructions - short.warp_instructions) as f64;
                 let each = more / (per_mma(&long) - per_mma(&short));
-                assert!(each <= budget, "{format:?} in tiles of {tile:?}: {each:.3}");
+                let set = rig.kernels.set();
+                if each > budget {
+                    over.push(format!("{format:?} in {set} tiles of {tile:?}: {each:.3}"));
+                }
             }
         }
     }
+    assert!(over.is_empty(), "{}", over.join("\n"));
 }

@@ -7,6 +7,7 @@ mod attention;
 mod attention_chain;
 mod attention_decode;
 mod attention_prefill;
+mod attention_prefill_sm90;
 mod batches;
 mod checkpoints;
 mod driver;
@@ -15,6 +16,7 @@ mod engine;
 mod gather;
 mod gemm;
 mod gemm_decode;
+mod gemm_hopper;
 mod gemm_kernels;
 mod gemm_prefill;
 mod gemm_traffic;
@@ -34,9 +36,10 @@ use ptxsim::Counters;
 use ridgepoint::backend::cuda::driver::CudaDriver;
 use ridgepoint::backend::cuda::driver::Driver;
 use ridgepoint::backend::cuda::driver::SimDriver;
-use ridgepoint::backend::cuda::kernels::Kernels;
+use ridgepoint::backend::cuda::kernels::{KernelSet, Kernels};
 use ridgepoint::backend::cuda::memory::Buffer;
 use ridgepoint::backend::cuda::module::target_for;
+use ridgepoint::error::Result;
 use std::sync::Arc;
 
 /// A device with all kernels loaded.
@@ -61,6 +64,19 @@ pub fn rigs() -> Vec<Rig> {
     }
 }
 
+/// The device whose kernels are Hopper's, once more with the portable ones; `None` if there is no
+/// such device.
+pub fn portable_twin() -> Option<Rig> {
+    let last = rigs().pop().filter(|rig| rig.kernels.set() == KernelSet::Hopper)?;
+    Some(match last.sim {
+        Some(_) => Rig::portable((9, 0)),
+        None => {
+            let driver = Arc::new(CudaDriver::open(0).unwrap());
+            Rig { kernels: Kernels::of_set(driver, KernelSet::Portable).unwrap(), sim: None }
+        }
+    })
+}
+
 /// Each case on one of the devices, by turns, where both take too long: the passes are of the same
 /// kernels, whose own tests run on both.
 pub fn in_turns(names: &'static [&'static str]) -> impl Iterator<Item = (&'static str, Rig)> {
@@ -79,9 +95,18 @@ impl Rig {
 
     /// The simulator as a device of a compute capability.
     pub fn posing(compute: (u32, u32)) -> Rig {
+        Rig::with(compute, Kernels::new)
+    }
+
+    /// The same with the portable kernels, whatever the device has.
+    pub fn portable(compute: (u32, u32)) -> Rig {
+        Rig::with(compute, |driver| Kernels::of_set(driver, KernelSet::Portable))
+    }
+
+    fn with(compute: (u32, u32), load: impl Fn(Arc<dyn Driver>) -> Result<Kernels>) -> Rig {
         let sim = Arc::new(SimDriver::of(compute));
         sim.keep_counters();
-        let kernels = Kernels::new(sim.clone()).unwrap();
+        let kernels = load(sim.clone()).unwrap();
         Rig { kernels, sim: Some(sim) }
     }
 

@@ -86,6 +86,11 @@ impl CudaBackend {
         CudaBackend::new(self.driver().clone())
     }
 
+    /// The kernels that its ops launch.
+    pub fn kernels(&self) -> &Kernels {
+        &self.kernels
+    }
+
     fn driver(&self) -> &Arc<dyn Driver> {
         self.kernels.driver()
     }
@@ -138,8 +143,8 @@ impl Backend for CudaBackend {
         let properties = self.driver().properties();
         let (major, minor) = properties.compute;
         let memory = properties.memory_bytes as f64 / 1e9;
-        let target = self.driver().target();
-        format!("{} ({major}.{minor}, {memory:.0} GB), kernels for {target}", properties.name)
+        let (set, target) = (self.kernels.set(), self.driver().target());
+        format!("{} ({major}.{minor}, {memory:.0} GB), {set} kernels for {target}", properties.name)
     }
 
     fn remarks(&self) -> Vec<String> {
@@ -210,7 +215,7 @@ impl Backend for CudaBackend {
     }
 
     fn begin(&self, batch: &Batch, step: &mut Step) -> Result<()> {
-        step.take(batch, self.driver().properties().multiprocessors)
+        step.take(batch, &self.kernels)
     }
 
     fn pass(&self, step: &Step, body: &mut dyn FnMut() -> Result<()>) -> Result<()> {

@@ -1,8 +1,9 @@
 //! Starts kernels by name: looks them up in the table of the build and says whether a launch may
 //! overlap with the one before. Records launches as graphs, and holds a replay against its record.
 
-use super::driver::{Driver, GraphId, Launch};
+use super::driver::{Boxes, Driver, GraphId, Launch};
 use super::module::{Entry, KernelTarget, MODULES, Module};
+use super::params::TensorMap;
 use crate::error::{Error, Result};
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -20,9 +21,52 @@ pub struct Shape {
     pub shared_bytes: u32,
 }
 
+/// The environment variable by which the portable kernels are taken on every device.
+pub const KERNELS_VARIABLE: &str = "RIDGEPOINT_KERNELS";
+
+/// What the names of kernel files for Hopper alone end in.
+const HOPPER_SUFFIX: &str = "_sm90";
+
+/// Which kernels an op takes where there are several. A request has the same bits whatever stands
+/// beside it as long as one set computes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KernelSet {
+    /// Those that every device can run.
+    Portable,
+    /// Those of `*_sm90.cu` for the ops that have one, which need compute capability 9.0.
+    Hopper,
+}
+
+impl KernelSet {
+    /// The set of a device by its target, or the portable one if `wanted`, the value of
+    /// [`KERNELS_VARIABLE`], asks for it.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if it asks for anything else.
+    pub fn choose(target: &str, wanted: Option<&str>) -> Result<KernelSet> {
+        match wanted {
+            None | Some("") if target == "sm_90a" => Ok(KernelSet::Hopper),
+            None | Some("" | "portable") => Ok(KernelSet::Portable),
+            Some(other) => {
+                Err(Error::Usage(format!("{KERNELS_VARIABLE}={other}: it can be `portable`")))
+            }
+        }
+    }
+}
+
+impl std::fmt::Display for KernelSet {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            KernelSet::Portable => "portable",
+            KernelSet::Hopper => "hopper",
+        })
+    }
+}
+
 /// The kernels of this binary on a device.
 pub struct Kernels {
     driver: Arc<dyn Driver>,
+    set: KernelSet,
     entries: HashMap<&'static str, Kernel>,
     programmatic: bool,
     tape: RefCell<Tape>,
@@ -66,11 +110,23 @@ struct Kernel {
 }
 
 impl Kernels {
-    /// Loads every kernel that the device can run.
+    /// Loads every kernel that the device can run, and takes the set that [`KernelSet::choose`]
+    /// gives for it and the environment.
     ///
     /// # Errors
-    /// [`Error::Device`] if this build has none, or the device refuses one.
+    /// [`Error::Device`] if this build has none, or the device refuses one; [`Error::Usage`] for a
+    /// set that does not exist.
     pub fn new(driver: Arc<dyn Driver>) -> Result<Kernels> {
+        let wanted = std::env::var(KERNELS_VARIABLE).ok();
+        let set = KernelSet::choose(driver.target(), wanted.as_deref())?;
+        Kernels::of_set(driver, set)
+    }
+
+    /// The same with a given set.
+    ///
+    /// # Errors
+    /// [`Error::Device`] as [`Kernels::new`].
+    pub fn of_set(driver: Arc<dyn Driver>, set: KernelSet) -> Result<Kernels> {
         let target = driver.target();
         let mut entries = HashMap::new();
         for module in MODULES {
@@ -89,7 +145,8 @@ impl Kernels {
             let name = &driver.properties().name;
             return Err(Error::Device(format!("{name}: this build has no kernels for {target}")));
         }
-        Ok(Kernels { driver, entries, programmatic: true, tape: RefCell::new(Tape::Launch) })
+        let tape = RefCell::new(Tape::Launch);
+        Ok(Kernels { driver, set, entries, programmatic: true, tape })
     }
 
     /// The same without programmatic dependent launches, for comparison.
@@ -101,6 +158,36 @@ impl Kernels {
     /// The device.
     pub fn driver(&self) -> &Arc<dyn Driver> {
         &self.driver
+    }
+
+    /// The set that ops take their kernels from.
+    pub fn set(&self) -> KernelSet {
+        self.set
+    }
+
+    /// The kernels that ops may take, by symbol: where an op has a file for Hopper beside the
+    /// portable one, those of the set.
+    pub fn taken(&self) -> Vec<(&'static str, &'static KernelTarget)> {
+        let own = |module: &Module| match (self.set, module.name.strip_suffix(HOPPER_SUFFIX)) {
+            (set, Some(_)) => set == KernelSet::Hopper,
+            (KernelSet::Portable, None) => true,
+            (KernelSet::Hopper, None) => {
+                let replaces = |m: &Module| m.name.strip_suffix(HOPPER_SUFFIX) == Some(module.name);
+                !MODULES.iter().any(replaces)
+            }
+        };
+        let all = self.entries.iter().filter(|(_, kernel)| own(kernel.module));
+        let mut taken: Vec<_> = all.map(|(symbol, kernel)| (*symbol, kernel.target)).collect();
+        taken.sort_unstable_by_key(|(symbol, _)| *symbol);
+        taken
+    }
+
+    /// The argument by which a kernel copies boxes of a matrix.
+    ///
+    /// # Errors
+    /// [`Error::Device`] if the driver refuses it.
+    pub fn tensor_map(&self, boxes: &Boxes) -> Result<TensorMap> {
+        self.driver.tensor_map(boxes)
     }
 
     /// What ptxas says of a kernel on this device.
@@ -133,6 +220,11 @@ impl Kernels {
             return Ok(());
         }
         let kernel = self.kernel(symbol);
+        let cluster = kernel.target.cluster;
+        assert!(
+            shape.grid[0].is_multiple_of(cluster),
+            "{symbol}: {shape:?}, clusters of {cluster}"
+        );
         let params = bytemuck::bytes_of(params);
         match &mut *self.tape.borrow_mut() {
             Tape::Launch => {}

@@ -48,6 +48,10 @@ pub struct KernelTarget {
     /// Whether the kernel executes `griddepcontrol.wait`. Only such a kernel may be launched as
     /// the dependent of a programmatic launch: any other would race with its predecessor.
     pub waits_for_grid: bool,
+    /// Neighbouring blocks along x that are started together as a cluster; 1 where there are no
+    /// clusters. The size is compiled in, so that a launch need not name it; its grid is a
+    /// multiple.
+    pub cluster: u32,
 }
 
 /// Gives embedded bytes the alignment that the driver reads their headers with; a plain

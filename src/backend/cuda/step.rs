@@ -4,9 +4,8 @@
 use super::driver::{DevicePtr, Driver, Properties};
 use super::kernels::{Graph, Kernels};
 use super::memory::Buffer;
-use super::ops::attention::{
-    self, AttentionDecode, AttentionPrefill, DecodeCapacity, SequenceRows,
-};
+use super::ops::attention::{self, AttentionDecode, DecodeCapacity, SequenceRows};
+use super::ops::attention_prefill::{self as prefill, AttentionPrefill};
 use super::params::{AttentionTile, KV_NO_SLOT, KV_PAGE_TOKENS};
 use super::store::{Rows, padded_rows};
 use crate::backend::{Batch, DECODE_ROWS_MAX, Heads, Phase, StepShape};
@@ -77,7 +76,7 @@ impl Sizes {
             sequence_rows: DECODE_ROWS_MAX as u32,
             context: shape.context as u32,
         };
-        let tiles = attention::prefill_tiles_max(capacity as u32, shape.sequences as u32) as usize;
+        let tiles = prefill::prefill_tiles_max(capacity as u32, shape.sequences as u32) as usize;
         let tiles_bytes = (tiles * size_of::<AttentionTile>()) as u64;
         Sizes {
             capacity,
@@ -128,7 +127,7 @@ impl Step {
     }
 
     /// Puts `batch` on the device.
-    pub(super) fn take(&mut self, batch: &Batch, multiprocessors: u32) -> Result<()> {
+    pub(super) fn take(&mut self, batch: &Batch, kernels: &Kernels) -> Result<()> {
         let (rows, sequences) = (batch.rows(), batch.spans.len());
         let shape = self.shape;
         assert!(rows <= shape.rows && sequences <= shape.sequences, "{rows} rows for {shape:?}");
@@ -150,7 +149,7 @@ impl Step {
         self.fill_tables(batch);
         self.columns.write(&self.host.columns)?;
         self.tables.write(&self.host.tables)?;
-        self.plan_attention(batch, multiprocessors)
+        self.plan_attention(batch, kernels)
     }
 
     fn fill_columns(&mut self, batch: &Batch) {
@@ -187,7 +186,7 @@ impl Step {
     }
 
     /// Plans for all layers at once.
-    fn plan_attention(&mut self, batch: &Batch, multiprocessors: u32) -> Result<()> {
+    fn plan_attention(&mut self, batch: &Batch, kernels: &Kernels) -> Result<()> {
         let heads = self.shape.heads;
         let host = &mut self.host;
         host.sequences.clear();
@@ -199,15 +198,15 @@ impl Step {
         }));
         match batch.phase {
             Phase::Prefill => {
-                self.tile_rows =
-                    attention::prefill_tile_rows(&host.sequences, heads, multiprocessors);
-                attention::plan_prefill(&host.sequences, self.tile_rows, &mut host.tiles);
+                self.tile_rows = prefill::prefill_tile_rows(kernels, &host.sequences, heads);
+                prefill::plan_prefill(&host.sequences, self.tile_rows, &mut host.tiles);
                 self.tile_count = host.tiles.len() as u32;
                 self.plan.write(&host.tiles)
             }
             Phase::Decode => {
                 let most = host.sequences.iter().map(|s| s.rows).max().unwrap_or(1);
                 self.decode.sequence_rows = most.next_power_of_two();
+                let multiprocessors = kernels.driver().properties().multiprocessors;
                 self.blocks = self.decode.blocks(heads, multiprocessors);
                 host.sequences.extend((self.rows.valid..self.rows.padded).map(|row| {
                     SequenceRows { row: row as u32, rows: 1, position: None, table: 0 }
@@ -260,7 +259,7 @@ impl Step {
         let window = window.map(|w| w.min(self.shape.context) as u32);
         let (block_tables, table_stride) = (self.tables.ptr(), self.table_stride as u32);
         match self.phase {
-            Phase::Prefill => attention::attention_prefill(
+            Phase::Prefill => prefill::attention_prefill(
                 kernels,
                 &AttentionPrefill {
                     q,

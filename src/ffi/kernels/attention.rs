@@ -6,8 +6,9 @@ use super::gemm::phase;
 use super::rows::heads;
 use super::{refuse, rp_heads, rp_kernels, with};
 use crate::backend::cuda::ops::attention::{
-    self, AttentionDecode, AttentionPrefill, DecodeCapacity, SequenceRows, check_heads,
+    self, AttentionDecode, DecodeCapacity, SequenceRows, check_heads,
 };
+use crate::backend::cuda::ops::attention_prefill::{self, AttentionPrefill};
 use crate::backend::cuda::params::{AttentionTile, KV_PAGE_TOKENS};
 use crate::backend::{Heads, Phase};
 
@@ -160,7 +161,8 @@ impl Shape {
         match self.phase {
             Phase::Decode => self.capacity().plan_bytes(self.heads),
             Phase::Prefill => {
-                let most = attention::prefill_tiles_max(self.given.rows, self.given.sequences);
+                let most =
+                    attention_prefill::prefill_tiles_max(self.given.rows, self.given.sequences);
                 u64::from(most) * size_of::<AttentionTile>() as u64
             }
         }
@@ -302,9 +304,9 @@ pub unsafe extern "C" fn rp_attention_make_plan(
                 bytemuck::cast_slice(&words)
             }
             Phase::Prefill => {
-                let sms = held.driver().properties().multiprocessors;
-                tile_rows = attention::prefill_tile_rows(&sequences, shape.heads, sms);
-                attention::plan_prefill(&sequences, tile_rows, &mut tiles);
+                let kernels = &held.kernels;
+                tile_rows = attention_prefill::prefill_tile_rows(kernels, &sequences, shape.heads);
+                attention_prefill::plan_prefill(&sequences, tile_rows, &mut tiles);
                 bytemuck::cast_slice(&tiles)
             }
         };
@@ -375,7 +377,7 @@ fn prefill(
     plan: &rp_attention_plan,
     window: Option<u32>,
 ) -> Outcome {
-    let most = attention::prefill_tiles_max(shape.given.rows, shape.given.sequences);
+    let most = attention_prefill::prefill_tiles_max(shape.given.rows, shape.given.sequences);
     if plan.tiles == 0 || plan.tiles > most {
         let text = format!("attention: a plan of {} tiles, expected 1 to {most}", plan.tiles);
         return Err(Fault::invalid(text));
@@ -394,5 +396,5 @@ fn prefill(
         window,
     };
     op.check().map_err(refuse("attention"))?;
-    Ok(attention::attention_prefill(&held.kernels, &op)?)
+    Ok(attention_prefill::attention_prefill(&held.kernels, &op)?)
 }

@@ -5,8 +5,9 @@
 //! context. Numbers of calls below are those of the CUDA Driver API manual, version 13.0.
 #![allow(unsafe_code)]
 
-use super::{DevicePtr, Driver, EventId, GraphId, Launch, Properties};
+use super::{BF16, BOX_COLUMNS, Boxes, DevicePtr, Driver, EventId, GraphId, Launch, Properties};
 use crate::backend::cuda::module::{self, Module};
+use crate::backend::cuda::params::TensorMap;
 use crate::error::{Error, Result};
 use cudarc::driver::result::{self, DriverError};
 use cudarc::driver::sys;
@@ -330,6 +331,40 @@ impl Driver for CudaDriver {
                 )),
                 other => other,
             })
+    }
+
+    fn tensor_map(&self, boxes: &Boxes) -> Result<TensorMap> {
+        use sys::CUtensorMapFloatOOBfill_enum::CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE as ZEROS;
+        use sys::CUtensorMapL2promotion_enum::CU_TENSOR_MAP_L2_PROMOTION_L2_256B as L2_LINES;
+        let _current = self.state()?;
+        let mut map = sys::CUtensorMap { opaque: [0; 16] };
+        let dims = [boxes.columns, boxes.rows];
+        let strides = [boxes.columns * BF16];
+        let (sizes, steps) = ([BOX_COLUMNS, boxes.box_rows], [1; 2]);
+        // SAFETY: `map` is written and the arrays are read during the call, two elements of each
+        // and one stride, as the rank says; the address is not followed.
+        unsafe {
+            sys::cuTensorMapEncodeTiled(
+                &mut map,
+                sys::CUtensorMapDataType_enum::CU_TENSOR_MAP_DATA_TYPE_BFLOAT16,
+                dims.len() as u32,
+                boxes.at as *mut c_void,
+                dims.as_ptr(),
+                strides.as_ptr(),
+                sizes.as_ptr(),
+                steps.as_ptr(),
+                sys::CUtensorMapInterleave_enum::CU_TENSOR_MAP_INTERLEAVE_NONE,
+                sys::CUtensorMapSwizzle_enum::CU_TENSOR_MAP_SWIZZLE_128B,
+                L2_LINES,
+                ZEROS,
+            )
+        }
+        .result()
+        .map_err(|error| match fault("tensor map")(error) {
+            Error::Device(says) => Error::Device(format!("{boxes:?}: {says}")),
+            other => other,
+        })?;
+        Ok(TensorMap { words: map.opaque })
     }
 
     fn synchronize(&self) -> Result<()> {

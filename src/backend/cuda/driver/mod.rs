@@ -17,6 +17,7 @@ pub use dry::DryDriver;
 pub use sim::SimDriver;
 
 use super::module::{Entry, Module};
+use super::params::TensorMap;
 use crate::error::Result;
 
 /// An address in device memory.
@@ -67,6 +68,26 @@ pub struct Launch<'a> {
     /// itself ([`super::module::KernelTarget::waits_for_grid`]).
     pub programmatic: bool,
 }
+
+/// A matrix in bf16 that kernels copy by boxes of 64 columns, 128 bytes, to shared memory. There
+/// the eight parts of 16 bytes of a row are permuted by the row's number (the 128-byte swizzle), as
+/// the descriptors of wgmma take them. What of a box lies outside of the matrix becomes 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Boxes {
+    /// The first element, 16-byte aligned; row-major.
+    pub at: DevicePtr,
+    /// Rows of the matrix.
+    pub rows: u64,
+    /// Columns of the matrix, a multiple of 8.
+    pub columns: u64,
+    /// Rows of a box, at most 256.
+    pub box_rows: u32,
+}
+
+/// Columns of a box.
+const BOX_COLUMNS: u32 = 64;
+/// Bytes of an element of bf16.
+const BF16: u64 = 2;
 
 /// A captured sequence of launches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -130,6 +151,13 @@ pub trait Driver: Send + Sync {
     /// # Errors
     /// As [`Driver::write`]; the message names the kernel and its grid.
     fn launch(&self, launch: &Launch<'_>) -> Result<()>;
+
+    /// The argument by which kernels of Hopper copy boxes of a matrix. Nothing is asked of the
+    /// device, so a launch with it can be recorded.
+    ///
+    /// # Errors
+    /// If the driver refuses it.
+    fn tensor_map(&self, boxes: &Boxes) -> Result<TensorMap>;
 
     /// Waits for all that was asked for.
     ///

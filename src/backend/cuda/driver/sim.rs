@@ -5,9 +5,15 @@
 //! programmatic launches is handed over as a whole, when the first launch comes that may not
 //! overlap, or when the host looks at memory.
 
-use super::{DevicePtr, Driver, EventId, GraphId, Launch, Properties, shared_bytes_of};
+use super::{
+    BF16, BOX_COLUMNS, Boxes, DevicePtr, Driver, EventId, GraphId, Launch, Properties,
+    shared_bytes_of,
+};
 use crate::backend::cuda::module::{KernelTarget, Module};
+use crate::backend::cuda::params::TensorMap;
 use crate::error::{Error, Result};
+use ptxsim::tensor::swizzle::Swizzle;
+use ptxsim::tensor::tma::{DataType, Fill, Tiled};
 use ptxsim::{Counters, Device, ModuleId};
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -116,6 +122,7 @@ impl SimDriver {
             module,
             entry: launch.entry.symbol.to_owned(),
             grid: launch.grid,
+            cluster: [facts.cluster, 1, 1],
             block: [launch.block, 1, 1],
             shared_bytes: launch.shared_bytes,
             shared_opt_in: true,
@@ -275,6 +282,20 @@ impl Driver for SimDriver {
             None => state.enqueue(launch)?,
         }
         Ok(())
+    }
+
+    fn tensor_map(&self, boxes: &Boxes) -> Result<TensorMap> {
+        let map = ptxsim::tensor::tma::TensorMap::new(&Tiled {
+            element: DataType::Bf16,
+            address: boxes.at,
+            dims: &[boxes.columns, boxes.rows],
+            strides: &[boxes.columns * BF16],
+            box_dims: &[BOX_COLUMNS, boxes.box_rows],
+            element_strides: &[1; 2],
+            swizzle: Swizzle::B128,
+            fill: Fill::Zero,
+        });
+        Ok(bytemuck::cast(map.map_err(device)?.encode()))
     }
 
     fn synchronize(&self) -> Result<()> {

@@ -1,20 +1,21 @@
-//! Attention of both families, and the plans of work that it reads on the device.
+//! Attention: what both families have in common, and the decode family; prefill is beside it.
 //!
 //! The host plans once a step, for all layers: which chunks of which sequences there are
-//! ([`plan_decode`]), or which tiles of rows ([`plan_prefill`]). Plans are plain data that go to
-//! the device together with the block tables. A decode launch is the same for every step of the
-//! same capacity, whatever its plan says, so that one recorded graph serves all of them.
+//! ([`plan_decode`]), or which tiles of rows ([`super::attention_prefill::plan_prefill`]). Plans
+//! are plain data that go to the device together with the block tables. A decode launch is the same
+//! for every step of the same capacity, whatever its plan says, so that one recorded graph serves
+//! all of them.
 
+use super::attention_prefill::{TILE_ROWS_MAX, portable_shared_bytes};
 use super::check::{self, Checked};
 use crate::backend::Heads;
 use crate::backend::cuda::driver::DevicePtr;
 use crate::backend::cuda::kernels::{Kernels, Shape};
 use crate::backend::cuda::params::{
     ATTENTION_CHUNK, ATTENTION_COLUMNS, ATTENTION_THREADS, AttentionDecodeParams, AttentionItem,
-    AttentionPrefillParams, AttentionTile, KV_NO_SLOT, KV_PAGE_TOKENS,
+    KV_NO_SLOT, KV_PAGE_TOKENS,
 };
 use crate::error::{Error, Result};
-use std::cmp::Reverse;
 use std::f64::consts::LOG2_E;
 
 /// Positions and windows are at most this, so that differences of positions tell before from after.
@@ -29,8 +30,6 @@ const DECODE_TILE: u32 = 16;
 const DECODE_STAGES: u32 = 3;
 /// Most query heads of a key/value head.
 const GROUP_MAX: usize = 16;
-/// Rows of the largest tile of `attention_prefill`.
-const PREFILL_TILE_MAX: u32 = 128;
 
 /// Rows of one sequence in a batch, at consecutive positions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,7 +46,7 @@ pub struct SequenceRows {
 
 impl SequenceRows {
     /// Positions after the last row, 0 for rows that pad.
-    fn end(&self) -> u32 {
+    pub(super) fn end(&self) -> u32 {
         assert!(self.rows > 0, "{self:?} has no rows");
         let end = self.position.map_or(0, |first| first + self.rows);
         assert!(end <= POSITIONS_MAX, "{self:?} ends above {POSITIONS_MAX}");
@@ -129,7 +128,8 @@ pub fn check_heads(heads: Heads, shared_bytes: u32) -> Result<()> {
         let what = format!("{query} query heads over {kv} key/value heads");
         return refuse(what, "at most 16 query heads to a key/value head".to_owned());
     }
-    let block = decode_shared_bytes(dim).max(prefill_shared_bytes(dim, PREFILL_TILE_MAX));
+    let prefill = portable_shared_bytes(dim, TILE_ROWS_MAX);
+    let block = decode_shared_bytes(dim).max(prefill);
     if !check::fits_block(block, shared_bytes) {
         let what =
             format!("attention with head_dim {dim} in {shared_bytes} bytes of shared memory");
@@ -145,14 +145,8 @@ fn decode_shared_bytes(dim: usize) -> u32 {
     pages * DECODE_STAGES * 2 * DECODE_TILE * dim as u32 * BF16_BYTES
 }
 
-/// The same of `attention_prefill`: the queries, and two stages of a page of keys and one of
-/// values.
-fn prefill_shared_bytes(dim: usize, tile_rows: u32) -> u32 {
-    (tile_rows + 4 * KV_PAGE_TOKENS) * dim as u32 * BF16_BYTES
-}
-
 /// Query heads of a key/value head.
-fn group_of(heads: Heads) -> u32 {
+pub(super) fn group_of(heads: Heads) -> u32 {
     let Heads { query, kv, dim } = heads;
     assert!(dim == 64 || dim == 128, "head_dim {dim}, expected 64 or 128");
     assert!(kv > 0 && query > 0 && query.is_multiple_of(kv), "{query} query heads for {kv}");
@@ -285,126 +279,11 @@ pub fn attention_decode(kernels: &Kernels, op: &AttentionDecode) -> Result<()> {
     kernels.launch(&format!("attention_decode_bf16_d{dim}_c{columns}"), shape, &params)
 }
 
-/// Rows of a tile of `attention_prefill`: 128, where keys and values are used twice as often, or 64
-/// where that would leave multiprocessors without work. Both give the same bits.
-pub fn prefill_tile_rows(sequences: &[SequenceRows], heads: Heads, multiprocessors: u32) -> u32 {
-    let tiles = |rows: u32| sequences.iter().map(|s| s.rows.div_ceil(rows)).sum::<u32>() as u64;
-    // Two blocks share a multiprocessor.
-    let large = tiles(128) * heads.query as u64;
-    if large >= 2 * u64::from(multiprocessors) { 128 } else { 64 }
-}
-
-/// The most tiles of [`plan_prefill`] for so many rows of so many sequences.
-pub fn prefill_tiles_max(rows: u32, sequences: u32) -> u32 {
-    rows / 64 + sequences
-}
-
-/// Writes the tiles of a prefill batch to `tiles`, in place of what it holds: those that see most
-/// come first, so that short ones fill the gaps at the end.
-///
-/// # Panics
-/// If a sequence has no rows, pads, or ends above 2^31, or if there are no tiles of so many rows.
-pub fn plan_prefill(sequences: &[SequenceRows], tile_rows: u32, tiles: &mut Vec<AttentionTile>) {
-    assert!(tile_rows == 64 || tile_rows == 128, "tiles of {tile_rows} rows");
-    tiles.clear();
-    for sequence in sequences {
-        let end = sequence.end();
-        let position = sequence.position.unwrap_or_else(|| panic!("{sequence:?} pads"));
-        for first in (position..end).step_by(tile_rows as usize) {
-            tiles.push(AttentionTile {
-                row: sequence.row + (first - position),
-                rows: (end - first).min(tile_rows),
-                position: first,
-                table: sequence.table,
-            });
-        }
-    }
-    tiles.sort_by_key(|tile| Reverse(tile.position + tile.rows));
-}
-
-/// Operands of [`attention_prefill`].
-#[derive(Debug, Clone, Copy)]
-pub struct AttentionPrefill {
-    /// Rotated queries, bf16 `[rows, query, dim]`.
-    pub q: DevicePtr,
-    /// Keys of the layer, bf16 `[pages, kv, 64, dim]`, swizzled as `rope_append` leaves them.
-    pub k_pages: DevicePtr,
-    /// Values of the layer, laid out like the keys.
-    pub v_pages: DevicePtr,
-    /// Pages of each sequence in order, u32 `[tables, table_stride]`.
-    pub block_tables: DevicePtr,
-    /// What [`plan_prefill`] wrote.
-    pub tiles: DevicePtr,
-    /// How many there are.
-    pub tile_count: u32,
-    /// Rows of a tile, as the plan was made.
-    pub tile_rows: u32,
-    /// Attention, bf16 `[rows, query, dim]`. The rows of the tiles are written.
-    pub out: DevicePtr,
-    /// The model's heads.
-    pub heads: Heads,
-    /// Entries of a block table.
-    pub table_stride: u32,
-    /// Positions that a row sees, itself included; `None` for all.
-    pub window: Option<u32>,
-}
-
-impl AttentionPrefill {
-    /// Whether [`attention_prefill`] takes it, if [`check_heads`] does not refuse its heads.
-    pub fn check(&self) -> Checked {
-        group_of(self.heads);
-        let rows = self.tile_rows;
-        check::ensure(rows == 64 || rows == 128, || format!("tiles of {rows} rows"))?;
-        let vectors = [
-            ("q", self.q),
-            ("k_pages", self.k_pages),
-            ("v_pages", self.v_pages),
-            ("out", self.out),
-        ];
-        vectors.iter().try_for_each(|(what, at)| check::vectors(what, *at))?;
-        check::words("block_tables", self.block_tables)?;
-        check::words("tiles", self.tiles)
-    }
-}
-
-/// Causal attention of a batch's rows over the pages of their sequences, by the prefill family.
-///
-/// # Errors
-/// Those of the device.
-///
-/// # Panics
-/// If there is no kernel for the heads or the tile, or an address is null or not aligned.
-pub fn attention_prefill(kernels: &Kernels, op: &AttentionPrefill) -> Result<()> {
-    check::demand(op.check());
-    let (heads, rows) = (op.heads, op.tile_rows);
-    let dim = heads.dim as u32;
-    let params = AttentionPrefillParams {
-        q: op.q,
-        k_pages: op.k_pages,
-        v_pages: op.v_pages,
-        block_tables: op.block_tables,
-        tiles: op.tiles,
-        out: op.out,
-        q_heads: heads.query as u32,
-        kv_heads: heads.kv as u32,
-        table_stride: op.table_stride,
-        window: window_of(op.window),
-        scale_log2: scale_log2(heads),
-        reserved: 0,
-    };
-    let shape = Shape {
-        grid: [heads.query as u32, op.tile_count, 1],
-        block: ATTENTION_THREADS,
-        shared_bytes: prefill_shared_bytes(heads.dim, rows),
-    };
-    kernels.launch(&format!("attention_prefill_bf16_d{dim}_r{rows}"), shape, &params)
-}
-
-fn window_of(window: Option<u32>) -> u32 {
+pub(super) fn window_of(window: Option<u32>) -> u32 {
     assert!(window != Some(0), "a window of no positions");
     window.unwrap_or(POSITIONS_MAX).min(POSITIONS_MAX)
 }
 
-fn scale_log2(heads: Heads) -> f32 {
+pub(super) fn scale_log2(heads: Heads) -> f32 {
     (LOG2_E / (heads.dim as f64).sqrt()) as f32
 }

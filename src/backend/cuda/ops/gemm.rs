@@ -1,10 +1,11 @@
 //! `gemm_decode` and `gemm_prefill`: the matrix product and what follows it.
 
 use crate::backend::Phase;
-use crate::backend::cuda::driver::DevicePtr;
-use crate::backend::cuda::kernels::{Kernels, Shape};
+use crate::backend::cuda::driver::{Boxes, DevicePtr};
+use crate::backend::cuda::kernels::{KernelSet, Kernels, Shape};
 use crate::backend::cuda::params::{
-    GEMM_DECODE_FEATURES, GEMM_OUT_F32, GEMM_PREFILL_FEATURES, GEMM_SWIGLU, GemmParams, NORM_GROUP,
+    GEMM_DECODE_FEATURES, GEMM_OUT_F32, GEMM_PREFILL_FEATURES, GEMM_SM90_CLUSTER,
+    GEMM_SM90_FEATURES, GEMM_SWIGLU, GemmParams, GemmTensorParams, NORM_GROUP, TensorMap,
 };
 use crate::error::Result;
 
@@ -14,7 +15,10 @@ pub use super::gemm_kernels::{Ring, Variant, WeightKind, check_product};
 
 /// Multiprocessors of an H100 or H200. A constant and not a property of the device, because the
 /// order of sums in `gemm_decode` follows from it.
-const MULTIPROCESSORS: u32 = 132;
+pub(super) const MULTIPROCESSORS: u32 = 132;
+/// Tokens of the narrowest tile of `gemm_decode`, and of the widest.
+const DECODE_TILE_LEAST: u32 = 8;
+const DECODE_TILE_MOST: u32 = 32;
 /// The least columns of W that are worth a block of their own.
 const DECODE_SPLIT_K: u32 = 512;
 
@@ -133,19 +137,22 @@ pub fn partials_bytes(n: usize, k: usize, rows: usize) -> u64 {
 /// Counters that a product of the decode family with `rows` rows needs, in tiles of any width.
 pub fn arrivals_count(n: usize, k: usize, rows: usize) -> usize {
     let tiles = n.div_ceil(GEMM_DECODE_FEATURES as usize);
-    let [.., narrowest] = Variant::tiles(Phase::Decode);
-    let row_tiles = rows.div_ceil(narrowest as usize);
+    let row_tiles = rows.div_ceil(DECODE_TILE_LEAST as usize);
     if decode_splits(n, k) == 1 { 0 } else { tiles * row_tiles }
 }
 
 /// Tokens of a tile of `gemm_decode`: 8, 16 or 32.
 pub fn decode_tile(rows: usize) -> u32 {
-    (rows as u32).next_power_of_two().clamp(8, 32)
+    (rows as u32).next_power_of_two().clamp(DECODE_TILE_LEAST, DECODE_TILE_MOST)
 }
 
-/// Tokens of a tile of `gemm_prefill`: 128, 64 or 32, the widest that is half full and leaves no
-/// multiprocessor of a large GPU idle.
-pub fn prefill_tile(n: usize, rows: usize) -> u32 {
+/// Tokens of a tile of `gemm_prefill`. Of the portable kernels 128, 64 or 32, the widest that is
+/// half full and leaves no multiprocessor of a large GPU idle; of Hopper's also 256 with bf16
+/// weights, whichever takes the least time ([`Variant::hopper_tile`]).
+pub fn prefill_tile(set: KernelSet, kind: WeightKind, n: usize, rows: usize) -> u32 {
+    if set == KernelSet::Hopper {
+        return Variant::hopper_tile(kind, n, rows);
+    }
     let (n, rows) = (n as u32, rows as u32);
     let fills = |tile: &u32| {
         let blocks = n.div_ceil(GEMM_PREFILL_FEATURES) * rows.div_ceil(*tile);
@@ -165,13 +172,14 @@ pub fn prefill_tile(n: usize, rows: usize) -> u32 {
 pub fn gemm(kernels: &Kernels, op: &Gemm) -> Result<()> {
     let tile = match op.phase {
         Phase::Decode => decode_tile(op.rows),
-        Phase::Prefill => prefill_tile(op.n, op.rows),
+        Phase::Prefill => prefill_tile(kernels.set(), op.weight.kind(), op.n, op.rows),
     };
     launch(kernels, op, &variant(kernels, op, tile))
 }
 
 /// Launches it with tiles of so many tokens: 8, 16 or 32 in the decode family, 32, 64 or 128 in the
-/// prefill family. The width changes no bit of the result, only the time.
+/// prefill family, with Hopper's kernels and bf16 weights also 256. The width changes no bit of the
+/// result, only the time.
 ///
 /// # Errors
 /// As [`gemm`].
@@ -186,7 +194,7 @@ pub fn gemm_in_tiles(kernels: &Kernels, op: &Gemm, tile: u32) -> Result<()> {
 
 fn variant(kernels: &Kernels, op: &Gemm, tile: u32) -> Variant {
     let limit = kernels.driver().properties().shared_bytes;
-    let variant = Variant::choose(op.phase, op.weight.kind(), tile, limit);
+    let variant = Variant::choose(kernels.set(), op.phase, op.weight.kind(), tile, limit);
     variant.unwrap_or_else(|| panic!("no kernel fits: {op:?}"))
 }
 
@@ -194,17 +202,50 @@ fn launch(kernels: &Kernels, op: &Gemm, variant: &Variant) -> Result<()> {
     check::demand(op.check());
     let (rows, n) = (op.rows as u32, op.n as u32);
     let row_tiles = rows.div_ceil(variant.tile);
-    let (grid, splits) = match op.phase {
-        Phase::Decode => {
+    let feature_tiles = n.div_ceil(variant.features());
+    let shape =
+        |grid| Shape { grid, block: variant.threads(), shared_bytes: variant.ring().bytes() };
+    match (op.phase, variant.set) {
+        (Phase::Decode, _) => {
             let splits = decode_splits(op.n, op.k);
             let scratch = op.partials != 0 && op.arrivals != 0;
             assert!(splits == 1 || scratch, "no scratch memory: {op:?}");
-            ([row_tiles, n.div_ceil(GEMM_DECODE_FEATURES), splits], splits)
+            let shape = shape([row_tiles, feature_tiles, splits]);
+            kernels.launch(&variant.symbol(), shape, &params(op, splits))
         }
-        Phase::Prefill => ([row_tiles * n.div_ceil(GEMM_PREFILL_FEATURES), 1, 1], 1),
+        (Phase::Prefill, KernelSet::Portable) => {
+            let shape = shape([row_tiles * feature_tiles, 1, 1]);
+            kernels.launch(&variant.symbol(), shape, &params(op, 1))
+        }
+        (Phase::Prefill, KernelSet::Hopper) => {
+            // A block stays on its multiprocessor and takes one tile after the other.
+            let most = kernels.driver().properties().multiprocessors / GEMM_SM90_CLUSTER;
+            let clusters = row_tiles * feature_tiles.div_ceil(GEMM_SM90_CLUSTER);
+            let shape = shape([clusters.min(most.max(1)) * GEMM_SM90_CLUSTER, 1, 1]);
+            kernels.launch(&variant.symbol(), shape, &tensor_params(kernels, op, variant)?)
+        }
+    }
+}
+
+fn tensor_params(kernels: &Kernels, op: &Gemm, variant: &Variant) -> Result<GemmTensorParams> {
+    let map = |at, rows: usize, box_rows| {
+        let (rows, columns) = (rows as u64, op.k as u64);
+        kernels.tensor_map(&Boxes { at, rows, columns, box_rows })
     };
-    let shape = Shape { grid, block: variant.threads(), shared_bytes: variant.ring().bytes() };
-    kernels.launch(&variant.symbol(), shape, &params(op, splits))
+    // Without rows nothing is launched, and a matrix without rows has no map.
+    let none = TensorMap { words: [0; 16] };
+    Ok(GemmTensorParams {
+        x_map: match op.rows {
+            0 => none,
+            rows => map(op.x, rows, variant.tile / GEMM_SM90_CLUSTER)?,
+        },
+        weight_map: match op.weight {
+            Weight::Bf16(at) => map(at, op.n, GEMM_SM90_FEATURES)?,
+            Weight::Int4 { .. } | Weight::Int8(_) => none,
+        },
+        gemm: params(op, 1),
+        reserved: [0; 3],
+    })
 }
 
 impl Gemm {

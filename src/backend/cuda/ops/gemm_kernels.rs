@@ -3,13 +3,15 @@
 //! not in the middle of a step.
 
 use crate::backend::Phase;
-use crate::backend::cuda::kernels::Kernels;
+use crate::backend::cuda::kernels::{KernelSet, Kernels};
 use crate::backend::cuda::params::{
     GEMM_DECODE_BF16_K, GEMM_DECODE_BF16_SHALLOW_STAGES, GEMM_DECODE_BF16_STAGES,
     GEMM_DECODE_FEATURES, GEMM_DECODE_INT4_SHALLOW_COLUMNS, GEMM_DECODE_INT4_STAGES,
     GEMM_DECODE_INT8_SHALLOW_STAGES, GEMM_DECODE_INT8_STAGES, GEMM_DECODE_WARPS,
     GEMM_PREFILL_FEATURES, GEMM_PREFILL_INT4_STAGES, GEMM_PREFILL_K, GEMM_PREFILL_STAGES,
-    GEMM_PREFILL_THREADS, INT4_UNIT_ROWS, INT8_UNIT_COLUMNS, NORM_GROUP,
+    GEMM_PREFILL_THREADS, GEMM_SM90_BOX_K, GEMM_SM90_CLUSTER, GEMM_SM90_EPILOGUE_TOKENS,
+    GEMM_SM90_FEATURES, GEMM_SM90_RING_BYTES, GEMM_SM90_THREADS, INT4_UNIT_ROWS, INT8_UNIT_COLUMNS,
+    NORM_GROUP,
 };
 use crate::error::{Error, Result};
 
@@ -19,6 +21,11 @@ use super::check;
 const WARP: u32 = 32;
 /// Bytes of an element of bf16.
 const BF16: u32 = 2;
+/// Bytes of an element of f32, and of a barrier in shared memory.
+const F32: u32 = 4;
+const BARRIER: u32 = 8;
+/// What L2 brings to each multiprocessor of an H100 at once, about: 5.5 TB/s at 1.3 to 1.7 GHz.
+const L2_BYTES_A_CLOCK: u32 = 32;
 /// What K is a multiple of: the depth of one product of matrices in a tensor core.
 pub(super) const K_STEP: u32 = 16;
 /// The least shared memory that a block has on any device since compute capability 8.0.
@@ -103,12 +110,14 @@ pub struct Ring {
     pub token_bytes: u32,
     /// Stages, of which all but one are on their way from memory.
     pub stages: u32,
+    /// Shared memory beside the stages.
+    pub other_bytes: u32,
 }
 
 impl Ring {
     /// Shared memory that a launch gives a block.
     pub fn bytes(&self) -> u32 {
-        self.stages * (self.weight_bytes + self.token_bytes)
+        self.stages * (self.weight_bytes + self.token_bytes) + self.other_bytes
     }
 
     /// Bytes of 64 rows by `columns` of packed int4 weights, and of their scales and offsets.
@@ -121,6 +130,8 @@ impl Ring {
 /// One kernel. Neither the tile nor the ring changes a bit of a result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Variant {
+    /// The kernels that it is one of. The decode family has none for Hopper alone.
+    pub set: KernelSet,
     /// The family.
     pub phase: Phase,
     /// The weights.
@@ -133,21 +144,31 @@ pub struct Variant {
 
 impl Variant {
     /// The tiles of a family, widest first.
-    pub fn tiles(phase: Phase) -> [u32; 3] {
-        match phase {
-            Phase::Decode => [32, 16, 8],
-            Phase::Prefill => [128, 64, 32],
+    pub fn tiles(set: KernelSet, phase: Phase, kind: WeightKind) -> &'static [u32] {
+        match (phase, set, kind) {
+            (Phase::Decode, _, _) => &[32, 16, 8],
+            // With int4 weights there are two sets of accumulators.
+            (Phase::Prefill, KernelSet::Hopper, WeightKind::Bf16) => &[256, 128, 64, 32],
+            (Phase::Prefill, _, _) => &[128, 64, 32],
         }
     }
 
     /// All kernels of a family for some weights, widest and deepest first. A shallow ring is there
-    /// where the deep one does not fit every device.
-    pub fn all(phase: Phase, kind: WeightKind) -> impl Iterator<Item = Variant> + Clone {
-        let tiles = Variant::tiles(phase).into_iter().filter(move |_| kind.name(phase).is_some());
-        let of = move |tile| [false, true].map(|shallow| Variant { phase, kind, tile, shallow });
-        let exists = |variant: &Variant| {
+    /// where the deep one does not fit every device that runs the set.
+    pub fn all(
+        set: KernelSet,
+        phase: Phase,
+        kind: WeightKind,
+    ) -> impl Iterator<Item = Variant> + Clone {
+        let set = if phase == Phase::Decode { KernelSet::Portable } else { set };
+        let tiles = Variant::tiles(set, phase, kind).iter();
+        let tiles = tiles.filter(move |_| kind.name(phase).is_some());
+        let of = move |&tile: &u32| {
+            [false, true].map(|shallow| Variant { set, phase, kind, tile, shallow })
+        };
+        let exists = move |variant: &Variant| {
             let deep = Variant { shallow: false, ..*variant };
-            !variant.shallow || !deep.fits(SHARED_LEAST)
+            !variant.shallow || set == KernelSet::Portable && !deep.fits(SHARED_LEAST)
         };
         tiles.flat_map(of).filter(exists)
     }
@@ -161,27 +182,41 @@ impl Variant {
     /// # Panics
     /// If there is no such kernel.
     pub fn symbol(&self) -> String {
-        let Variant { phase, kind, tile, shallow } = *self;
+        let Variant { set, phase, kind, tile, shallow } = *self;
         let op = match phase {
             Phase::Decode => "gemm_decode",
             Phase::Prefill => "gemm_prefill",
         };
-        assert!(Variant::tiles(phase).contains(&tile), "{op} in tiles of {tile}");
+        assert!(Variant::tiles(set, phase, kind).contains(&tile), "{op} in tiles of {tile}");
         let weights = kind.name(phase).unwrap_or_else(|| panic!("{op} has no kernel for {kind}"));
         let ring = if shallow { "_shallow" } else { "" };
-        format!("{op}_bf16_{weights}_m{tile}{ring}")
+        let device = if set == KernelSet::Hopper { "_sm90" } else { "" };
+        format!("{op}_bf16_{weights}_m{tile}{ring}{device}")
     }
 
     /// Threads of a block.
     pub fn threads(&self) -> u32 {
-        match self.phase {
-            Phase::Decode => GEMM_DECODE_WARPS * WARP,
-            Phase::Prefill => GEMM_PREFILL_THREADS,
+        match (self.phase, self.set) {
+            (Phase::Decode, _) => GEMM_DECODE_WARPS * WARP,
+            (Phase::Prefill, KernelSet::Portable) => GEMM_PREFILL_THREADS,
+            (Phase::Prefill, KernelSet::Hopper) => GEMM_SM90_THREADS,
+        }
+    }
+
+    /// Rows of W that a block takes.
+    pub fn features(&self) -> u32 {
+        match (self.phase, self.set) {
+            (Phase::Decode, _) => GEMM_DECODE_FEATURES,
+            (Phase::Prefill, KernelSet::Portable) => GEMM_PREFILL_FEATURES,
+            (Phase::Prefill, KernelSet::Hopper) => GEMM_SM90_FEATURES,
         }
     }
 
     /// Its stages. In the decode family each warp has a ring of its own.
     pub fn ring(&self) -> Ring {
+        if self.set == KernelSet::Hopper {
+            return self.hopper_ring();
+        }
         match (self.phase, self.kind) {
             (Phase::Decode, WeightKind::Bf16) => Ring {
                 weight_bytes: GEMM_DECODE_WARPS * GEMM_DECODE_FEATURES * GEMM_DECODE_BF16_K * BF16,
@@ -190,6 +225,7 @@ impl Variant {
                     true => GEMM_DECODE_BF16_SHALLOW_STAGES,
                     false => GEMM_DECODE_BF16_STAGES,
                 },
+                other_bytes: 0,
             },
             (Phase::Decode, WeightKind::Int4 { group, zero_points }) => Ring {
                 weight_bytes: GEMM_DECODE_WARPS * Ring::unit_bytes(group, zero_points),
@@ -198,6 +234,7 @@ impl Variant {
                     true => 1 + GEMM_DECODE_INT4_SHALLOW_COLUMNS / group,
                     false => GEMM_DECODE_INT4_STAGES * 128 / group,
                 },
+                other_bytes: 0,
             },
             (Phase::Decode, WeightKind::Int8) => Ring {
                 weight_bytes: GEMM_DECODE_WARPS * GEMM_DECODE_FEATURES * INT8_UNIT_COLUMNS,
@@ -206,12 +243,14 @@ impl Variant {
                     true => GEMM_DECODE_INT8_SHALLOW_STAGES,
                     false => GEMM_DECODE_INT8_STAGES,
                 },
+                other_bytes: 0,
             },
             (Phase::Prefill, WeightKind::Int8) => panic!("gemm_prefill has no ring of int8"),
             (Phase::Prefill, WeightKind::Bf16) => Ring {
                 weight_bytes: GEMM_PREFILL_FEATURES * GEMM_PREFILL_K * BF16,
                 token_bytes: self.tile * GEMM_PREFILL_K * BF16,
                 stages: GEMM_PREFILL_STAGES,
+                other_bytes: 0,
             },
             // A stage has a unit for each 64 features or, with groups of 128, half the columns of
             // one and all its scales.
@@ -220,18 +259,69 @@ impl Variant {
                     * Ring::unit_bytes(GEMM_PREFILL_K, zero_points),
                 token_bytes: self.tile * GEMM_PREFILL_K * BF16,
                 stages: GEMM_PREFILL_INT4_STAGES,
+                other_bytes: 0,
             },
         }
+    }
+
+    /// Stages of one box of columns with bf16 weights and of two with int4, as many as fit beside
+    /// the sums that are on their way to the epilogue, 1 / rms of two tiles, and the barriers: two
+    /// for each stage and each of those two.
+    fn hopper_ring(&self) -> Ring {
+        let (columns, weight_bytes) = match self.kind {
+            WeightKind::Bf16 => (GEMM_SM90_BOX_K, GEMM_SM90_FEATURES * GEMM_SM90_BOX_K * BF16),
+            WeightKind::Int4 { group, zero_points } => {
+                let columns = 2 * GEMM_SM90_BOX_K;
+                let units = GEMM_SM90_FEATURES / INT4_UNIT_ROWS * (columns / group);
+                (columns, units * Ring::unit_bytes(group, zero_points))
+            }
+            WeightKind::Int8 => panic!("gemm_prefill has no ring of int8"),
+        };
+        let token_bytes = self.tile * columns * BF16;
+        let stages = GEMM_SM90_RING_BYTES / (weight_bytes + token_bytes);
+        // Rows of sums are four floats longer than they need be, to lie in different banks.
+        let sums = GEMM_SM90_EPILOGUE_TOKENS * (GEMM_SM90_FEATURES + 2 * 4) * F32;
+        let other_bytes = sums + 2 * self.tile * F32 + 2 * (stages + 2) * BARRIER;
+        Ring { weight_bytes, token_bytes, stages, other_bytes }
+    }
+
+    /// Clocks that a tile of the Hopper kernels takes for 64 columns: those of the tensor cores,
+    /// 2048 multiplications each, or those in which L2 brings the operands, if that is more.
+    fn hopper_clocks(&self) -> u32 {
+        let ring = self.hopper_ring();
+        let boxes = ring.token_bytes / (self.tile * GEMM_SM90_BOX_K * BF16);
+        let bytes = (ring.weight_bytes + ring.token_bytes / GEMM_SM90_CLUSTER) / boxes;
+        let products = GEMM_SM90_FEATURES * self.tile * GEMM_SM90_BOX_K / 2048;
+        products.max(bytes / L2_BYTES_A_CLOCK)
+    }
+
+    /// The tile of the Hopper kernels in which a product takes the least time on a large GPU, of
+    /// equal ones the widest.
+    pub fn hopper_tile(kind: WeightKind, n: usize, rows: usize) -> u32 {
+        let clusters = super::gemm::MULTIPROCESSORS / GEMM_SM90_CLUSTER;
+        let pairs = (n as u32).div_ceil(GEMM_SM90_CLUSTER * GEMM_SM90_FEATURES);
+        let clocks = |variant: &Variant| {
+            let tiles = u64::from(pairs) * u64::from((rows as u32).div_ceil(variant.tile));
+            tiles.div_ceil(u64::from(clusters)) * u64::from(variant.hopper_clocks())
+        };
+        let all = Variant::all(KernelSet::Hopper, Phase::Prefill, kind);
+        all.min_by_key(clocks).map_or(0, |variant| variant.tile)
     }
 
     /// The widest kernel of a family whose tile is at most `tile`, or the narrowest if that is less
     /// than all; of those with that tile the deepest whose block has no more than `shared_bytes` of
     /// shared memory. A narrower tile would read the weights more often, which costs more than a
     /// deeper ring gains.
-    pub fn choose(phase: Phase, kind: WeightKind, tile: u32, shared_bytes: u32) -> Option<Variant> {
-        let [.., narrowest] = Variant::tiles(phase);
+    pub fn choose(
+        set: KernelSet,
+        phase: Phase,
+        kind: WeightKind,
+        tile: u32,
+        shared_bytes: u32,
+    ) -> Option<Variant> {
+        let narrowest = Variant::tiles(set, phase, kind).last().copied().unwrap_or(tile);
         let most = tile.max(narrowest);
-        Variant::all(phase, kind).find(|v| v.tile <= most && v.fits(shared_bytes))
+        Variant::all(set, phase, kind).find(|v| v.tile <= most && v.fits(shared_bytes))
     }
 }
 
@@ -270,7 +360,7 @@ pub fn check_product(
         return refuse(format!("fewer than {N_LIMIT} rows and {K_LIMIT} columns"));
     }
     let properties = kernels.driver().properties();
-    if Variant::choose(phase, kind, 0, properties.shared_bytes).is_none() {
+    if Variant::choose(kernels.set(), phase, kind, 0, properties.shared_bytes).is_none() {
         return refuse(format!("devices with more shared memory than {}", properties.name));
     }
     Ok(())

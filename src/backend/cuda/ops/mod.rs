@@ -4,6 +4,7 @@
 
 pub mod activation;
 pub mod attention;
+pub mod attention_prefill;
 mod check;
 pub mod embed;
 pub mod gather;

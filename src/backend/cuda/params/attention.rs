@@ -1,7 +1,7 @@
 //! Launch arguments and constants that host and kernels share. Made by `make params` from
 //! kernels/params.h and what it includes, where to change them.
 //!
-//! Headers: 625d670443228e6d86f9cba8849b231a
+//! Headers: e6933850e74d89469aa8a0e30c58fa12
 
 /// Tokens whose keys and values one block of `attention_decode` takes: a chunk begins at a
 /// multiple of it. Part of the order of sums, so another number gives other bits.
@@ -12,6 +12,9 @@ pub const ATTENTION_COLUMNS: u32 = 32;
 /// Threads in a block of `attention_decode` and of `attention_prefill`. In decode, warp i takes
 /// page i of the chunk, so the number is part of the order of sums.
 pub const ATTENTION_THREADS: u32 = 128;
+/// Tokens of a tile of keys and values of `attention_prefill` on Hopper: two pages, beginning at a
+/// multiple of it. Part of the order of sums.
+pub const ATTENTION_KV_TILE: u32 = 128;
 /// Work that the host plans for `attention_decode`: a chunk of a sequence under some columns, for
 /// each key/value head. A sector of 32 bytes, so that a block starts after one read.
 #[repr(C)]
@@ -166,7 +169,8 @@ pub struct AttentionPrefillParams {
     /// Pages of each sequence in order, `[tables, table_stride]`. Entries past a sequence's last
     /// row, or before all its windows, are not read.
     pub block_tables: u64,
-    /// The work: the y size of the grid. The query heads lie along x.
+    /// The work, `[tile_count]`, each for every query head. The portable kernels have a block for
+    /// each, tiles along y and query heads along x; in Hopper's, blocks share them out.
     pub tiles: u64,
     /// Weighted values, bf16 `[rows, q_heads, head_dim]`; the rows of the tiles are written.
     pub out: u64,
@@ -180,8 +184,8 @@ pub struct AttentionPrefillParams {
     pub window: u32,
     /// What scores are multiplied by to become exponents of 2: `log2(e) / sqrt(head_dim)`.
     pub scale_log2: f32,
-    /// Keeps the size a multiple of 8 without implicit padding. Zero.
-    pub reserved: u32,
+    /// Tiles.
+    pub tile_count: u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
@@ -210,6 +214,6 @@ const _: () = {
         [::std::mem::offset_of!(AttentionPrefillParams, window) - 60usize];
     ["Offset of field: AttentionPrefillParams::scale_log2"]
         [::std::mem::offset_of!(AttentionPrefillParams, scale_log2) - 64usize];
-    ["Offset of field: AttentionPrefillParams::reserved"]
-        [::std::mem::offset_of!(AttentionPrefillParams, reserved) - 68usize];
+    ["Offset of field: AttentionPrefillParams::tile_count"]
+        [::std::mem::offset_of!(AttentionPrefillParams, tile_count) - 68usize];
 };

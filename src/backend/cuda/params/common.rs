@@ -1,7 +1,7 @@
 //! Launch arguments and constants that host and kernels share. Made by `make params` from
 //! kernels/params.h and what it includes, where to change them.
 //!
-//! Headers: 625d670443228e6d86f9cba8849b231a
+//! Headers: e6933850e74d89469aa8a0e30c58fa12
 
 /// Tokens in one page of the KV cache.
 pub const KV_PAGE_TOKENS: u32 = 64;
@@ -15,3 +15,18 @@ pub const KV_NO_SLOT: u32 = 4294967295;
 /// that the product which reads it needs no pass of its own for the norm. Part of the order of
 /// that sum.
 pub const NORM_GROUP: u32 = 16;
+/// How a matrix lies in device memory and in which boxes it is copied to shared memory: what
+/// `cuTensorMapEncodeTiled` makes, and nobody else reads. A kernel has it among its arguments.
+#[repr(C)]
+#[repr(align(128))]
+#[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable)]
+pub struct TensorMap {
+    /// As the driver made them.
+    pub words: [u64; 16usize],
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of TensorMap"][::std::mem::size_of::<TensorMap>() - 128usize];
+    ["Alignment of TensorMap"][::std::mem::align_of::<TensorMap>() - 128usize];
+    ["Offset of field: TensorMap::words"][::std::mem::offset_of!(TensorMap, words) - 0usize];
+};

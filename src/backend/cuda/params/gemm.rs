@@ -1,7 +1,8 @@
 //! Launch arguments and constants that host and kernels share. Made by `make params` from
 //! kernels/params.h and what it includes, where to change them.
 //!
-//! Headers: 625d670443228e6d86f9cba8849b231a
+//! Headers: e6933850e74d89469aa8a0e30c58fa12
+use super::common::TensorMap;
 
 /// Rows of W, so features of the output, that a block of `gemm_decode` takes.
 pub const GEMM_DECODE_FEATURES: u32 = 64;
@@ -43,6 +44,21 @@ pub const GEMM_PREFILL_INT4_STAGES: u32 = 4;
 /// Tiles of tokens whose blocks follow one another before the next tile of features begins. Blocks
 /// that run at the same time then share what they read of both operands in L2.
 pub const GEMM_PREFILL_RASTER: u32 = 16;
+/// Rows of W that a block of `gemm_prefill_sm90` takes, 64 for each of its two warpgroups that
+/// compute.
+pub const GEMM_SM90_FEATURES: u32 = 128;
+/// Threads in a block of `gemm_prefill_sm90`: one warpgroup that fetches, two that compute.
+pub const GEMM_SM90_THREADS: u32 = 384;
+/// Neighbouring tiles of features whose blocks form a cluster and share the rows of x.
+pub const GEMM_SM90_CLUSTER: u32 = 2;
+/// Columns of W in one box of a copy: 128 bytes of bf16, which the swizzle permutes.
+pub const GEMM_SM90_BOX_K: u32 = 64;
+/// Shared memory of a block that is cut into stages, as many as fit.
+pub const GEMM_SM90_RING_BYTES: u32 = 196608;
+/// Tokens of the tiles whose blocks follow one another before the next tiles of features begin.
+pub const GEMM_SM90_RASTER_TOKENS: u32 = 2048;
+/// Tokens whose sums a warpgroup puts into shared memory at once.
+pub const GEMM_SM90_EPILOGUE_TOKENS: u32 = 32;
 /// Bit of `GemmParams::flags`: rows of W are gate and up, eight of one and eight of the other in
 /// each sixteen, and the output is `silu(gate) * up` with half as many columns.
 pub const GEMM_SWIGLU: u32 = 1;
@@ -119,4 +135,31 @@ const _: () = {
     ["Offset of field: GemmParams::flags"][::std::mem::offset_of!(GemmParams, flags) - 96usize];
     ["Offset of field: GemmParams::epsilon"]
         [::std::mem::offset_of!(GemmParams, epsilon) - 100usize];
+};
+/// Arguments of `gemm_prefill_sm90`. No `partials` and no `arrivals`.
+#[repr(C)]
+#[repr(align(128))]
+#[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable)]
+pub struct GemmTensorParams {
+    /// x in boxes of a block's share of the tokens of a tile by `GEMM_SM90_BOX_K` columns.
+    pub x_map: TensorMap,
+    /// W in bf16 in boxes of `GEMM_SM90_FEATURES` rows by as many columns; not used with int4.
+    pub weight_map: TensorMap,
+    /// What the portable kernels take.
+    pub gemm: GemmParams,
+    /// Fills the struct up to a multiple of its alignment.
+    pub reserved: [u64; 3usize],
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of GemmTensorParams"][::std::mem::size_of::<GemmTensorParams>() - 384usize];
+    ["Alignment of GemmTensorParams"][::std::mem::align_of::<GemmTensorParams>() - 128usize];
+    ["Offset of field: GemmTensorParams::x_map"]
+        [::std::mem::offset_of!(GemmTensorParams, x_map) - 0usize];
+    ["Offset of field: GemmTensorParams::weight_map"]
+        [::std::mem::offset_of!(GemmTensorParams, weight_map) - 128usize];
+    ["Offset of field: GemmTensorParams::gemm"]
+        [::std::mem::offset_of!(GemmTensorParams, gemm) - 256usize];
+    ["Offset of field: GemmTensorParams::reserved"]
+        [::std::mem::offset_of!(GemmTensorParams, reserved) - 360usize];
 };
