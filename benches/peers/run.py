@@ -179,6 +179,8 @@ def measure_all(device, contenders, cases, limits, results, rounds, write=print)
         finally:
             # Also where a key or a lost device ends the run here.
             row["cells"] = {name: cell for name, cell in row["cells"].items() if cell}
+            if not row["cells"]:
+                results.data["rows"].remove(row)
             results.save()
         is_good &= row["cells"][ours.name]["status"] not in ("failed", "wrong")
         table.row(row, (ours.name, *(peer.name for peer in callable_)))

@@ -170,7 +170,11 @@ class Rows(unittest.TestCase):
             with self.assertRaises(KeyboardInterrupt):
                 rows_of([self.ours, slow], path=path)
             cells = json.loads(path.read_text())["rows"][0]["cells"]
+            with self.assertRaises(KeyboardInterrupt):
+                rows_of([Fake(self.device, "ridgepoint", error=KeyboardInterrupt())], path=path)
+            rows = json.loads(path.read_text())["rows"]
         self.assertEqual(cells["ridgepoint"]["status"], "ok")
+        self.assertEqual(rows, [])
 
 
 class Argument:
