@@ -63,9 +63,10 @@ pub unsafe extern "C" fn rp_engine_create(
     engine: *mut *mut rp_engine,
 ) -> rp_status {
     guard(|| {
-        // SAFETY: as the caller promises, here and below.
+        // SAFETY: as the caller promises.
         let dir = unsafe { c::text("dir", dir) }?;
         let dir = dir.ok_or_else(|| Fault::invalid("dir is null"))?;
+        // SAFETY: as the caller promises.
         let options = unsafe { options::read(options) }?;
         c::check_put("engine", engine)?;
         let remarks = Arc::new(Mutex::new(String::new()));
@@ -96,6 +97,7 @@ pub unsafe extern "C" fn rp_engine_create(
             dispatcher: Dispatcher::new(client),
         };
         let handle = handle::keep(Arc::new(state));
+        // SAFETY: as the caller promises.
         unsafe { c::put("engine", engine, handle) }
     })
 }
@@ -218,16 +220,18 @@ pub unsafe extern "C" fn rp_engine_tokenize(
 ) -> rp_status {
     guard(|| {
         let state = handle::get::<EngineState, _>(engine)?;
-        // SAFETY: as the caller promises, here and below.
+        // SAFETY: as the caller promises.
         let text = unsafe { c::text("text", text) }?;
         let text = text.ok_or_else(|| Fault::invalid("text is null"))?;
         c::check_put("count", count)?;
         let found = state.tokenizer()?.encode(text, add_special != 0)?;
+        // SAFETY: as the caller promises.
         unsafe { c::put("count", count, found.len()) }?;
         if capacity < found.len() {
             let text = format!("{} tokens, room for {capacity}", found.len());
             return Err(Fault::new(rp_status::RP_TOO_SMALL, text));
         }
+        // SAFETY: as the caller promises.
         let room = unsafe { c::slice_mut("tokens", tokens, found.len()) }?;
         room.iter_mut().zip(&found).for_each(|(to, token)| *to = token.0);
         Ok(())
@@ -251,10 +255,11 @@ pub unsafe extern "C" fn rp_engine_detokenize(
 ) -> rp_status {
     guard(|| {
         let state = handle::get::<EngineState, _>(engine)?;
-        // SAFETY: as the caller promises, here and below.
+        // SAFETY: as the caller promises.
         let tokens = unsafe { c::slice("tokens", tokens, count) }?;
         let tokens: Vec<TokenId> = tokens.iter().map(|id| TokenId(*id)).collect();
         let decoded = state.tokenizer()?.decode(&tokens)?;
+        // SAFETY: as the caller promises.
         unsafe { c::give_text(&decoded, text, capacity, needed) }
     })
 }

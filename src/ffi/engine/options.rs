@@ -64,12 +64,15 @@ pub(super) unsafe fn read<'a>(at: *const rp_engine_options) -> Outcome<Options<'
     if at.is_null() {
         return Ok(Options { given: None, device: None, quantize: None, draft: None });
     }
-    // SAFETY: as the caller promises, here and below.
+    // SAFETY: as the caller promises.
     let given = unsafe { c::read(at) }?;
     Ok(Options {
         given: Some(given),
+        // SAFETY: as the caller promises.
         device: unsafe { c::text("device", given.device) }?,
+        // SAFETY: as the caller promises.
         quantize: unsafe { c::text("quantize", given.quantize) }?,
+        // SAFETY: as the caller promises.
         draft: unsafe { c::text("draft", given.draft) }?,
     })
 }

@@ -92,11 +92,12 @@ pub unsafe extern "C" fn rp_engine_submit(
 ) -> rp_status {
     guard(|| {
         let state = handle::get::<EngineState, _>(engine)?;
-        // SAFETY: as the caller promises, here and below.
+        // SAFETY: as the caller promises.
         let options = unsafe { c::read(options) }?;
         if options.callback.is_none() || !request.is_null() {
             c::check_put("request", request)?;
         }
+        // SAFETY: as the caller promises.
         let asked = unsafe { read(&state, &options) }?;
         let text = |tokenizer| TextStream::new(tokenizer, &asked.prompt, asked.stop.clone());
         let text = state.tokenizer.as_ref().map(text).transpose()?;
@@ -122,27 +123,32 @@ pub unsafe extern "C" fn rp_engine_submit(
         }
         let made = RequestState { cancelled, polled: Mutex::new(polled), cancel };
         let handle = handle::keep(Arc::new(made));
+        // SAFETY: as the caller promises.
         unsafe { c::put("request", request, handle) }
     })
 }
 
 unsafe fn read(state: &EngineState, options: &rp_request_options) -> Outcome<Request> {
-    // SAFETY: as the caller of `rp_engine_submit` promises, here and below.
+    // SAFETY: as the caller of `rp_engine_submit` promises.
     let text = unsafe { c::text("text", options.text) }?;
     let prompt = match (text, options.tokens.is_null()) {
         (Some(text), true) => state.tokenizer()?.encode(text, true)?,
         (None, false) => {
+            // SAFETY: as the caller promises.
             let tokens = unsafe { c::slice("tokens", options.tokens, options.token_count) }?;
             tokens.iter().map(|id| TokenId(*id)).collect()
         }
         _ => return Err(Fault::invalid("exactly one of tokens and text is the prompt")),
     };
+    // SAFETY: as the caller promises.
     let stops = unsafe { c::slice("stop", options.stop, options.stop_count) }?;
     let stops = stops.iter().map(|stop| {
+        // SAFETY: as the caller promises.
         let text = unsafe { c::text("stop", *stop) }?;
         text.map(str::to_string).ok_or_else(|| Fault::invalid("a stop string is null"))
     });
     let stop_tokens =
+        // SAFETY: as the caller promises.
         unsafe { c::slice("stop_tokens", options.stop_tokens, options.stop_token_count) }?;
     if options.ignore_eos != 0 && !stop_tokens.is_empty() {
         return Err(Fault::invalid("ignore_eos and stop_tokens exclude each other"));
@@ -158,6 +164,7 @@ unsafe fn read(state: &EngineState, options: &rp_request_options) -> Outcome<Req
     Ok(Request {
         prompt,
         max_tokens,
+        // SAFETY: as the caller promises.
         sampling: unsafe { sampling::params(options.sampling) }?,
         stop: stops.collect::<Outcome<_>>()?,
         stop_tokens,
@@ -177,7 +184,7 @@ pub unsafe extern "C" fn rp_request_poll(
 ) -> rp_status {
     guard(|| {
         let state = handle::get::<RequestState, _>(request)?;
-        // SAFETY: as the caller promises, here and below.
+        // SAFETY: as the caller promises.
         unsafe { c::check_out(event) }?;
         let mut polled = handle::alone(&state.polled, "request")?;
         let Some(Polled { stream, teller }) = polled.as_mut() else {
@@ -190,6 +197,7 @@ pub unsafe extern "C" fn rp_request_poll(
             return Err(Fault::new(rp_status::RP_TIMEOUT, "the request has no news"));
         };
         let told = teller.tell(news)?;
+        // SAFETY: as the caller promises.
         unsafe { c::write(event, told) }
     })
 }

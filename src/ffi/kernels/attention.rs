@@ -286,15 +286,18 @@ pub unsafe extern "C" fn rp_attention_make_plan(
     plan: *mut rp_attention_plan,
 ) -> rp_status {
     with(kernels, |held| {
-        // SAFETY: as the caller promises, here and below.
+        // SAFETY: as the caller promises.
         let shape = unsafe { Shape::read(held, shape) }?;
+        // SAFETY: as the caller promises.
         let sequences = unsafe { c::slice("sequences", sequences, sequence_count) }?;
         let entries = table_count.checked_mul(shape.given.table_stride as usize);
         let entries = entries.ok_or_else(|| Fault::invalid(format!("{table_count} tables")))?;
         let tables = match block_tables.is_null() {
             true => None,
+            // SAFETY: as the caller promises.
             false => Some(unsafe { c::slice("block_tables", block_tables, entries) }?),
         };
+        // SAFETY: as the caller promises.
         unsafe { c::check_out(plan) }?;
         let sequences = shape.sequences(sequences, tables)?;
         let (mut words, mut tiles, mut tile_rows) = (Vec::new(), Vec::new(), 0);
@@ -314,9 +317,11 @@ pub unsafe extern "C" fn rp_attention_make_plan(
             let text = format!("the plan has {} bytes, the buffer {capacity}", bytes.len());
             return Err(Fault::new(rp_status::RP_TOO_SMALL, text));
         }
+        // SAFETY: as the caller promises.
         unsafe { c::slice_mut("buffer", buffer, bytes.len()) }?.copy_from_slice(bytes);
         let made =
             rp_attention_plan { size: 0, bytes: bytes.len(), tiles: tiles.len() as u32, tile_rows };
+        // SAFETY: as the caller promises.
         unsafe { c::write(plan, made) }
     })
 }
@@ -331,9 +336,11 @@ pub unsafe extern "C" fn rp_attention_run(
     op: *const rp_attention,
 ) -> rp_status {
     with(kernels, |held| {
-        // SAFETY: as the caller promises, here and below.
+        // SAFETY: as the caller promises.
         let op = unsafe { c::read(op) }?;
+        // SAFETY: as the caller promises.
         let shape = unsafe { Shape::read(held, op.shape) }?;
+        // SAFETY: as the caller promises.
         let plan = unsafe { c::read(op.plan) }?;
         let window = (op.window != 0).then_some(op.window);
         match shape.phase {

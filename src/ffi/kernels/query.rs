@@ -59,7 +59,7 @@ pub unsafe extern "C" fn rp_kernels_supports(
     capacity: usize,
 ) -> rp_status {
     with(kernels, |held| {
-        // SAFETY: as the caller promises, here and below.
+        // SAFETY: as the caller promises.
         let query = unsafe { c::read(query) }?;
         c::check_put("supported", supported)?;
         let answer = match answer(held, &query) {
@@ -68,9 +68,13 @@ pub unsafe extern "C" fn rp_kernels_supports(
         };
         let text = answer.as_ref().err().map(|fault| fault.text.as_str()).unwrap_or_default();
         if capacity > 0 {
-            let bytes = text.floor_char_boundary(capacity - 1);
+            // Index 0 is a boundary of any text.
+            let most = text.len().min(capacity - 1);
+            let bytes = (0..=most).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+            // SAFETY: as the caller promises.
             unsafe { c::give_text(&text[..bytes], reason, capacity, std::ptr::null_mut()) }?;
         }
+        // SAFETY: as the caller promises.
         unsafe { c::put("supported", supported, u32::from(answer.is_ok())) }
     })
 }

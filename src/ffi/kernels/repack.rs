@@ -99,9 +99,10 @@ pub unsafe extern "C" fn rp_repack_int4_size(
     bytes: *mut usize,
 ) -> rp_status {
     guard(|| {
-        // SAFETY: as the caller promises, here and below.
+        // SAFETY: as the caller promises.
         let given = unsafe { c::read(weights) }?;
         let shape = packed_shape(&given)?;
+        // SAFETY: as the caller promises.
         unsafe { c::put("bytes", bytes, repack::packed_bytes(&shape)) }
     })
 }
@@ -118,9 +119,10 @@ pub unsafe extern "C" fn rp_repack_int4(
     capacity: usize,
 ) -> rp_status {
     guard(|| {
-        // SAFETY: as the caller promises, here and below.
+        // SAFETY: as the caller promises.
         let given = unsafe { c::read(weights) }?;
         let shape = packed_shape(&given)?;
+        // SAFETY: as the caller promises.
         let out = unsafe { room(out, capacity, repack::packed_bytes(&shape)) }?;
         let (n, k, group) = (shape.n, shape.k, given.group as usize);
         let layout = match given.layout {
@@ -131,15 +133,19 @@ pub unsafe extern "C" fn rp_repack_int4(
             other => return Err(Fault::invalid(format!("layout is {other}, expected RP_LAYOUT_"))),
         };
         let groups = k / group;
+        // SAFETY: as the caller promises.
         let words = unsafe { c::slice("words", given.words, n * k / 2) }?;
+        // SAFETY: as the caller promises.
         let scales = unsafe { scales(&given, n * groups) }?;
         let zero_bytes = 4 * n.div_ceil(8) * groups;
         let zeros = match given.zeros.is_null() {
             true if given.zero_points != 0 => return Err(Fault::invalid("zeros is null")),
             true => None,
+            // SAFETY: as the caller promises.
             false => Some(unsafe { c::slice("zeros", given.zeros, zero_bytes) }?),
         };
         if !given.group_index.is_null() {
+            // SAFETY: as the caller promises.
             let index = unsafe { c::slice("group_index", given.group_index, 4 * k) }?;
             let order = order_of(index, group);
             let order = order.map_err(|(found, expected)| {
@@ -204,9 +210,10 @@ pub unsafe extern "C" fn rp_repack_int8_size(
     bytes: *mut usize,
 ) -> rp_status {
     guard(|| {
-        // SAFETY: as the caller promises, here and below.
+        // SAFETY: as the caller promises.
         let given = unsafe { c::read(weights) }?;
         let (n, k) = int8_shape(&given)?;
+        // SAFETY: as the caller promises.
         unsafe { c::put("bytes", bytes, repack_int8::packed_bytes(n, k)) }
     })
 }
@@ -222,11 +229,14 @@ pub unsafe extern "C" fn rp_repack_int8(
     capacity: usize,
 ) -> rp_status {
     guard(|| {
-        // SAFETY: as the caller promises, here and below.
+        // SAFETY: as the caller promises.
         let given = unsafe { c::read(weights) }?;
         let (n, k) = int8_shape(&given)?;
+        // SAFETY: as the caller promises.
         let out = unsafe { room(out, capacity, repack_int8::packed_bytes(n, k)) }?;
+        // SAFETY: as the caller promises.
         let values = unsafe { c::slice("values", given.values, n * k) }?;
+        // SAFETY: as the caller promises.
         let scales = unsafe { c::slice("scales", given.scales, n) }?;
         if let Some(row) = scales.iter().position(|scale| !scale.is_finite()) {
             return Err(Fault::invalid(format!("scales: {} in row {row}", scales[row])));

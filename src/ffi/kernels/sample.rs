@@ -124,7 +124,7 @@ pub unsafe extern "C" fn rp_sample_workspace_size(
     sizes: *mut rp_sample_sizes,
 ) -> rp_status {
     with(kernels, |_| {
-        // SAFETY: as the caller promises, here and below.
+        // SAFETY: as the caller promises.
         let shape = unsafe { c::read(shape) }?;
         let selection = read(shape)?;
         let context = shape.context as usize;
@@ -135,6 +135,7 @@ pub unsafe extern "C" fn rp_sample_workspace_size(
             plan_bytes: plan as usize,
             workspace_bytes: workspace as usize,
         };
+        // SAFETY: as the caller promises.
         unsafe { c::write(sizes, needed) }
     })
 }
@@ -156,16 +157,19 @@ pub unsafe extern "C" fn rp_sample_make_plan(
     plan: *mut rp_sample_plan,
 ) -> rp_status {
     with(kernels, |_| {
-        // SAFETY: as the caller promises, here and below.
+        // SAFETY: as the caller promises.
         let shape = unsafe { c::read(shape) }?;
         let sizes = read(shape)?;
+        // SAFETY: as the caller promises.
         let given = unsafe { c::slice("rows", rows, row_count) }?;
+        // SAFETY: as the caller promises.
         unsafe { c::check_out(plan) }?;
         if given.len() > padded || padded > sizes.rows || padded == 0 {
             let (count, most) = (given.len(), sizes.rows);
             let text = format!("sample plan: {count} rows padded to {padded}, at most {most}");
             return Err(Fault::invalid(text));
         }
+        // SAFETY: as the caller promises.
         let read = |row: &rp_sample_row| unsafe { read_row(row, &shape) };
         let rows = given.iter().map(read).collect::<Outcome<Vec<_>>>()?;
         let rows: Vec<SampleRow<'_>> = rows.iter().map(Row::as_row).collect();
@@ -175,9 +179,11 @@ pub unsafe extern "C" fn rp_sample_make_plan(
             let text = format!("the plan has {bytes} bytes, the buffer {capacity}");
             return Err(Fault::new(rp_status::RP_TOO_SMALL, text));
         }
+        // SAFETY: as the caller promises.
         unsafe { c::slice_mut("buffer", buffer, bytes) }?.copy_from_slice(&inputs.bytes);
         let filters = u32::from(inputs.filters);
         let made = rp_sample_plan { size: 0, bytes, rows: padded as u32, filters };
+        // SAFETY: as the caller promises.
         unsafe { c::write(plan, made) }
     })
 }
@@ -195,9 +201,10 @@ impl Row {
 }
 
 unsafe fn read_row(row: &rp_sample_row, shape: &rp_sample_shape) -> Outcome<Row> {
-    // SAFETY: as the caller promises, here and below.
+    // SAFETY: as the caller promises.
     let params = unsafe { sampling::params(row.sampling) }?;
     params.validate(shape.vocab as usize)?;
+    // SAFETY: as the caller promises.
     let history = unsafe { c::slice("history", row.history, row.history_count) }?;
     let (count, most) = (history.len(), shape.context as usize);
     if count > most || row.prompt_count > count {
@@ -223,9 +230,11 @@ pub unsafe extern "C" fn rp_sample_run(
     op: *const rp_sample,
 ) -> rp_status {
     with(kernels, |held| {
-        // SAFETY: as the caller promises, here and below.
+        // SAFETY: as the caller promises.
         let op = unsafe { c::read(op) }?;
+        // SAFETY: as the caller promises.
         let shape = unsafe { c::read(op.shape) }?;
+        // SAFETY: as the caller promises.
         let plan = unsafe { c::read(op.plan) }?;
         let sizes = read(shape)?;
         let refused = refuse("sample");
