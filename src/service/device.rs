@@ -62,8 +62,8 @@ impl Device {
     /// Opens what was asked for. `auto` takes a GPU where there is one that works.
     ///
     /// # Errors
-    /// [`Error::Device`] if the device is missing or unfit, [`Error::Usage`] if this build cannot
-    /// drive one.
+    /// [`crate::error::Error::Device`] if the device is missing or unfit,
+    /// [`crate::error::Error::Usage`] if this build cannot drive one.
     pub fn open(device: DeviceChoice) -> Result<Device> {
         match device {
             DeviceChoice::Cpu => Ok(Device::Cpu { instead: None }),

@@ -22,7 +22,8 @@ pub const MEAN_TOLERANCE: f32 = 0.01;
 pub const MARGIN: f32 = 0.05;
 
 pub fn generator(rig: &Rig, dir: &Path, rows: usize) -> Generator<CudaBackend> {
-    load(dir, CudaBackend::new(rig.driver().clone()).unwrap(), rows)
+    let backend = CudaBackend::of_set(rig.driver().clone(), rig.kernels.set()).unwrap();
+    load(dir, backend, rows)
 }
 
 /// The greatest difference of two lists.

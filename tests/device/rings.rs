@@ -28,12 +28,13 @@ fn ran_shallow(rig: &Rig) -> Option<bool> {
     kernels.map(|kernel| kernel.ends_with("_shallow")).reduce(|all, one| all && one)
 }
 
+/// With the portable kernels: Hopper's own have an order of sums in attention of their own.
 #[test]
 fn a_model_has_the_same_bits_on_every_device() {
     for name in ["llama3_gqa4", "qwen3_tied"] {
         let tokens = expected(name).sequences.pop().unwrap().tokens;
         let score = |compute: (u32, u32), phase, count: usize| {
-            let rig = Rig::posing(compute);
+            let rig = Rig::portable(compute);
             let nll = generator(&rig, &fixture(name), 64).score(&tokens[..count], phase).unwrap();
             if phase == Phase::Decode {
                 assert_eq!(

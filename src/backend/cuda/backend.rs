@@ -2,7 +2,7 @@
 //! in `ops`.
 
 use super::driver::{DevicePtr, Driver};
-use super::kernels::Kernels;
+use super::kernels::{KernelSet, Kernels};
 use super::matrix::Matrix;
 use super::memory::Buffer;
 use super::ops;
@@ -71,11 +71,19 @@ impl CudaBackend {
     /// # Errors
     /// [`crate::error::Error::Device`] if the device cannot run them.
     pub fn new(driver: Arc<dyn Driver>) -> Result<CudaBackend> {
-        Ok(CudaBackend {
-            kernels: Kernels::new(driver)?,
-            scratch: RefCell::default(),
-            dequantised: RefCell::default(),
-        })
+        Kernels::new(driver).map(CudaBackend::with)
+    }
+
+    /// The backend on the kernels of a set, for comparisons.
+    ///
+    /// # Errors
+    /// As [`CudaBackend::new`].
+    pub fn of_set(driver: Arc<dyn Driver>, set: KernelSet) -> Result<CudaBackend> {
+        Kernels::of_set(driver, set).map(CudaBackend::with)
+    }
+
+    fn with(kernels: Kernels) -> CudaBackend {
+        CudaBackend { kernels, scratch: RefCell::default(), dequantised: RefCell::default() }
     }
 
     /// Another backend on the same device, for a second model.
@@ -83,7 +91,7 @@ impl CudaBackend {
     /// # Errors
     /// As [`CudaBackend::new`].
     pub fn another(&self) -> Result<CudaBackend> {
-        CudaBackend::new(self.driver().clone())
+        CudaBackend::of_set(self.driver().clone(), self.kernels.set())
     }
 
     /// The kernels that its ops launch.
