@@ -1,3 +1,10 @@
+/* The C ABI of Ridgepoint. Written by cbindgen from src/ffi (make header): not to be edited.
+
+   Every function gives an rp_status; rp_error_message() is the text of the last failure on this
+   thread. After a failure everything is as before the call. Handles are tickets: one that was
+   destroyed is told apart from a live one. Structs begin with their size, and all other fields
+   zero are the defaults. EMBEDDING.md has the rules of threads, memory and versions. */
+
 #ifndef RIDGEPOINT_H
 #define RIDGEPOINT_H
 
@@ -24,6 +31,19 @@
 
 // `rp_event.reason`: it was cancelled.
 #define RP_FINISH_CANCELLED 4
+
+// `rp_kernels_options.device`: the CUDA context that is current on the calling thread.
+#define RP_DEVICE_CURRENT 0
+
+// `rp_kernels_options.device`: a simulated GPU, which runs the kernels' PTX on the processor and
+// reports races, reads of what nobody wrote, and accesses out of bounds as errors.
+#define RP_DEVICE_SIM 1
+
+// The phase of a product or of attention: many rows of a prompt, bound by arithmetic.
+#define RP_PHASE_PREFILL 0
+
+// The phase of a product or of attention: few rows a sequence, bound by memory bandwidth.
+#define RP_PHASE_DECODE 1
 
 // A position of rows that pad a decode batch: they see nothing and become zero.
 #define RP_NO_POSITION UINT32_MAX
@@ -53,19 +73,6 @@
 // `rp_gemm.output`: `stream = bf16(stream + acc)`, `out = bf16(stream * gamma)`, and the sums of
 // squares of the new stream; n is a multiple of 16.
 #define RP_OUTPUT_RESIDUAL 3
-
-// `rp_kernels_options.device`: the CUDA context that is current on the calling thread.
-#define RP_DEVICE_CURRENT 0
-
-// `rp_kernels_options.device`: a simulated GPU, which runs the kernels' PTX on the processor and
-// reports races, reads of what nobody wrote, and accesses out of bounds as errors.
-#define RP_DEVICE_SIM 1
-
-// The phase of a product or of attention: many rows of a prompt, bound by arithmetic.
-#define RP_PHASE_PREFILL 0
-
-// The phase of a product or of attention: few rows a sequence, bound by memory bandwidth.
-#define RP_PHASE_DECODE 1
 
 // `rp_query.op`: attention, with `heads` and `page_tokens`.
 #define RP_OP_ATTENTION 0
@@ -365,6 +372,19 @@ typedef struct rp_stats {
     uint32_t reserved;
 } rp_stats;
 
+// Where kernels run.
+typedef struct rp_kernels_options {
+    // sizeof(rp_kernels_options).
+    size_t size;
+    // RP_DEVICE_CURRENT or RP_DEVICE_SIM.
+    uint32_t device;
+    // With RP_DEVICE_SIM, the compute capability times ten: 80, 86, 89 or 90; 0 is 90.
+    uint32_t sim_compute;
+    // With RP_DEVICE_CURRENT, a CUstream (or cudaStream_t) of that context; null is its default
+    // stream. It outlives its use here.
+    void *stream;
+} rp_kernels_options;
+
 // Heads of attention.
 typedef struct rp_heads {
     // Query heads.
@@ -507,19 +527,6 @@ typedef struct rp_gemm {
     // Zero.
     uint32_t reserved;
 } rp_gemm;
-
-// Where kernels run.
-typedef struct rp_kernels_options {
-    // sizeof(rp_kernels_options).
-    size_t size;
-    // RP_DEVICE_CURRENT or RP_DEVICE_SIM.
-    uint32_t device;
-    // With RP_DEVICE_SIM, the compute capability times ten: 80, 86, 89 or 90; 0 is 90.
-    uint32_t sim_compute;
-    // With RP_DEVICE_CURRENT, a CUstream (or cudaStream_t) of that context; null is its default
-    // stream. It outlives its use here.
-    void *stream;
-} rp_kernels_options;
 
 // A question: are there kernels for this?
 typedef struct rp_query {
@@ -842,112 +849,6 @@ enum rp_status rp_request_destroy(struct rp_request *request);
 // `stats` is a struct as large as it says.
 enum rp_status rp_engine_stats(const struct rp_engine *engine, struct rp_stats *stats);
 
-// Submits a request. With a callback, `request` may be null: the request then runs to its end by
-// itself.
-//
-// # Safety
-// `options` is a struct as large as it says, whose pointers hold what they say; `request` is
-// writable, or null with a callback; the callback may be called from another thread, with its
-// data, until the last event.
-enum rp_status rp_engine_submit(struct rp_engine *engine,
-                                const struct rp_request_options *options,
-                                struct rp_request **request);
-
-// Takes the next event of a request, waiting for at most `timeout_ms`: RP_TIMEOUT if there is
-// none by then, RP_ENDED after the last one.
-//
-// # Safety
-// `event` is a struct as large as it says.
-enum rp_status rp_request_poll(struct rp_request *request,
-                               uint64_t timeout_ms,
-                               struct rp_event *event);
-
-// Asks for a request's end. It may draw one more token; the end is an event like any other. Again,
-// or after the end, it does nothing.
-enum rp_status rp_request_cancel(struct rp_request *request);
-
-// Ends a handle. A request that is polled is cancelled, if it has not ended; one with a callback
-// goes on.
-enum rp_status rp_request_destroy(struct rp_request *request);
-
-// The engine's counters as of its last step.
-//
-// # Safety
-// `stats` is a struct as large as it says.
-enum rp_status rp_engine_stats(const struct rp_engine *engine, struct rp_stats *stats);
-
-// Bytes of a plan and of the workspace.
-//
-// # Safety
-// `shape` and `sizes` are structs as large as they say.
-enum rp_status rp_attention_workspace_size(const struct rp_kernels *kernels,
-                                           const struct rp_attention_shape *shape,
-                                           struct rp_attention_sizes *sizes);
-
-// Plans a step, once for all layers, on the host: writes the plan to `buffer`, which the caller
-// copies to the device. With `block_tables`, the host's copy of `table_count` tables, every page
-// that a sequence reads is checked to be one of the pool; null leaves that out.
-//
-// # Safety
-// Structs are as large as they say, arrays as long, `buffer` has `capacity` writable bytes.
-enum rp_status rp_attention_make_plan(const struct rp_kernels *kernels,
-                                      const struct rp_attention_shape *shape,
-                                      const struct rp_sequence *sequences,
-                                      size_t sequence_count,
-                                      const uint32_t *block_tables,
-                                      size_t table_count,
-                                      uint8_t *buffer,
-                                      size_t capacity,
-                                      struct rp_attention_plan *plan);
-
-// Launches attention of one layer.
-//
-// # Safety
-// Structs are as large as they say, and the addresses hold what they say.
-enum rp_status rp_attention_run(struct rp_kernels *kernels, const struct rp_attention *op);
-
-// Bytes of workspace of a product of at most `op->rows` rows; of the addresses in `op` nothing is
-// read. Products that follow one another in a stream may share a workspace.
-//
-// # Safety
-// `op` is a struct as large as it says, and `bytes` is writable.
-enum rp_status rp_gemm_workspace_size(const struct rp_kernels *kernels,
-                                      const struct rp_gemm *op,
-                                      size_t *bytes);
-
-// Launches a product.
-//
-// # Safety
-// `op` is a struct as large as it says, and its addresses hold what they say.
-enum rp_status rp_gemm_run(struct rp_kernels *kernels, const struct rp_gemm *op);
-
-// Takes device memory, aligned to 256 bytes, its content undefined.
-//
-// # Safety
-// `at` is writable.
-enum rp_status rp_memory_alloc(struct rp_kernels *kernels, size_t bytes, uint64_t *at);
-
-// Gives back what `rp_memory_alloc` gave, after what has been launched before.
-//
-// # Safety
-// It was not given back before.
-enum rp_status rp_memory_free(struct rp_kernels *kernels, uint64_t at);
-
-// Copies to the device, after what has been launched before; `from` may be reused at once.
-//
-// # Safety
-// `from` has `bytes` readable bytes, and `at` as many of device memory.
-enum rp_status rp_memory_write(struct rp_kernels *kernels,
-                               uint64_t at,
-                               const uint8_t *from,
-                               size_t bytes);
-
-// Copies from the device, and waits for all that was launched before.
-//
-// # Safety
-// `to` has `bytes` writable bytes, and `at` as many of device memory.
-enum rp_status rp_memory_read(struct rp_kernels *kernels, uint64_t at, uint8_t *to, size_t bytes);
-
 // Makes kernels ready. Takes the longest of all calls here: it loads the machine code.
 //
 // # Safety
@@ -1141,400 +1042,6 @@ enum rp_status rp_sample_run(struct rp_kernels *kernels, const struct rp_sample 
 // # Safety
 // `status` has `count` elements.
 enum rp_status rp_sample_status(const uint32_t *status, size_t count, uint32_t vocab);
-
-// Answers RP_OK and 1 or 0; with 0 the reason, and what there is instead, is written to `reason`,
-// which may be null with a capacity of 0; a text that is too long is cut.
-//
-// # Safety
-// `query` is a struct as large as it says, `supported` is writable, `reason` has `capacity`
-// writable bytes.
-enum rp_status rp_kernels_supports(const struct rp_kernels *kernels,
-                                   const struct rp_query *query,
-                                   uint32_t *supported,
-                                   char *reason,
-                                   size_t capacity);
-
-// Bytes of the packed matrix.
-//
-// # Safety
-// `weights` is a struct as large as it says; of its pointers nothing is read. `bytes` is writable.
-enum rp_status rp_repack_int4_size(const struct rp_int4_weights *weights, size_t *bytes);
-
-// Packs a matrix for RP_WEIGHT_INT4 into `out`, which has `capacity` bytes. Uses all cores.
-//
-// # Safety
-// `weights` is a struct as large as it says, its pointers hold what they say, and `out` is
-// writable.
-enum rp_status rp_repack_int4(const struct rp_int4_weights *weights, uint8_t *out, size_t capacity);
-
-// Bytes of a packed matrix of 8 bits.
-//
-// # Safety
-// As `rp_repack_int4_size`.
-enum rp_status rp_repack_int8_size(const struct rp_int8_weights *weights, size_t *bytes);
-
-// Packs a matrix for RP_WEIGHT_INT8 into `out`, which has `capacity` bytes. Uses all cores.
-//
-// # Safety
-// As `rp_repack_int4`.
-enum rp_status rp_repack_int8(const struct rp_int8_weights *weights, uint8_t *out, size_t capacity);
-
-// Launches RMSNorm.
-//
-// # Safety
-// `op` is a struct as large as it says, and its addresses hold what they say.
-enum rp_status rp_rmsnorm_run(struct rp_kernels *kernels, const struct rp_rmsnorm *op);
-
-// Launches SiLU and multiplication.
-//
-// # Safety
-// As `rp_rmsnorm_run`.
-enum rp_status rp_silu_mul_run(struct rp_kernels *kernels, const struct rp_silu_mul *op);
-
-// Launches rotation and append.
-//
-// # Safety
-// As `rp_rmsnorm_run`.
-enum rp_status rp_rope_append_run(struct rp_kernels *kernels, const struct rp_rope_append *op);
-
-// Bytes of a plan and of the workspace.
-//
-// # Safety
-// `shape` and `sizes` are structs as large as they say.
-enum rp_status rp_sample_workspace_size(const struct rp_kernels *kernels,
-                                        const struct rp_sample_shape *shape,
-                                        struct rp_sample_sizes *sizes);
-
-// Plans draws on the host: writes the plan to `buffer`, which the caller copies to the device.
-// Rows up to `padded` are added, which are left alone.
-//
-// # Safety
-// Structs are as large as they say, arrays as long, `buffer` has `capacity` writable bytes.
-enum rp_status rp_sample_make_plan(const struct rp_kernels *kernels,
-                                   const struct rp_sample_shape *shape,
-                                   const struct rp_sample_row *rows,
-                                   size_t row_count,
-                                   size_t padded,
-                                   uint8_t *buffer,
-                                   size_t capacity,
-                                   struct rp_sample_plan *plan);
-
-// Launches draws: one kernel, and another for rows with filters.
-//
-// # Safety
-// Structs are as large as they say, and the addresses hold what they say.
-enum rp_status rp_sample_run(struct rp_kernels *kernels, const struct rp_sample *op);
-
-// Reads statuses that were copied from the device: RP_OK if every row could be drawn from, else
-// RP_DEVICE with a text that says which logit was what.
-//
-// # Safety
-// `status` has `count` elements.
-enum rp_status rp_sample_status(const uint32_t *status, size_t count, uint32_t vocab);
-
-// Opens a model and starts its engine, which has a thread of its own. Takes as long as loading
-// takes.
-//
-// # Safety
-// `dir` is a text that ends with a zero; `options` is null, for defaults, or a struct as large as
-// it says; `engine` is writable.
-enum rp_status rp_engine_create(const char *dir,
-                                const struct rp_engine_options *options,
-                                struct rp_engine **engine);
-
-// Ends an engine. Requests that have not ended fail; whoever polls them hears of it. May not be
-// called from a callback.
-enum rp_status rp_engine_destroy(struct rp_engine *engine);
-
-// Takes no more requests and waits until those that there are have ended; they are served to
-// their ends. May not be called from a callback.
-enum rp_status rp_engine_drain(struct rp_engine *engine);
-
-// Waits until any request of the engine has news, for a caller that polls many: it then polls
-// each with a timeout of 0. `seen` is 0 at first and is updated: news that came between two calls
-// is not waited for. RP_TIMEOUT if there is none.
-//
-// # Safety
-// `seen` is readable and writable.
-enum rp_status rp_engine_wait(struct rp_engine *engine, uint64_t *seen, uint64_t timeout_ms);
-
-// What the engine runs on, and every remark that was made while it was loaded, a line each.
-// `needed` may be null.
-//
-// # Safety
-// `text` has `capacity` writable bytes; `needed` is null or writable.
-enum rp_status rp_engine_describe(const struct rp_engine *engine,
-                                  char *text,
-                                  size_t capacity,
-                                  size_t *needed);
-
-// The size of the vocabulary and the most tokens of a request, prompt and output together. Either
-// may be null.
-//
-// # Safety
-// Both are null or writable.
-enum rp_status rp_engine_limits(const struct rp_engine *engine, size_t *vocab, size_t *context);
-
-// Text to token ids. `count` becomes how many there are, also when `capacity` is too small
-// (RP_TOO_SMALL). With `add_special` not 0, the special tokens that a prompt begins with are
-// added.
-//
-// # Safety
-// `text` ends with a zero; `tokens` has `capacity` writable elements; `count` is writable.
-enum rp_status rp_engine_tokenize(const struct rp_engine *engine,
-                                  const char *text,
-                                  uint32_t add_special,
-                                  uint32_t *tokens,
-                                  size_t capacity,
-                                  size_t *count);
-
-// Token ids to text. `needed` becomes the size that the buffer must have, also when this one is
-// too small (RP_TOO_SMALL); it may be null.
-//
-// # Safety
-// `tokens` has `count` elements; `text` has `capacity` writable bytes; `needed` is null or
-// writable.
-enum rp_status rp_engine_detokenize(const struct rp_engine *engine,
-                                    const uint32_t *tokens,
-                                    size_t count,
-                                    char *text,
-                                    size_t capacity,
-                                    size_t *needed);
-
-// Submits a request. With a callback, `request` may be null: the request then runs to its end by
-// itself.
-//
-// # Safety
-// `options` is a struct as large as it says, whose pointers hold what they say; `request` is
-// writable, or null with a callback; the callback may be called from another thread, with its
-// data, until the last event.
-enum rp_status rp_engine_submit(struct rp_engine *engine,
-                                const struct rp_request_options *options,
-                                struct rp_request **request);
-
-// Takes the next event of a request, waiting for at most `timeout_ms`: RP_TIMEOUT if there is
-// none by then, RP_ENDED after the last one.
-//
-// # Safety
-// `event` is a struct as large as it says.
-enum rp_status rp_request_poll(struct rp_request *request,
-                               uint64_t timeout_ms,
-                               struct rp_event *event);
-
-// Asks for a request's end. It may draw one more token; the end is an event like any other. Again,
-// or after the end, it does nothing.
-enum rp_status rp_request_cancel(struct rp_request *request);
-
-// Ends a handle. A request that is polled is cancelled, if it has not ended; one with a callback
-// goes on.
-enum rp_status rp_request_destroy(struct rp_request *request);
-
-// The engine's counters as of its last step.
-//
-// # Safety
-// `stats` is a struct as large as it says.
-enum rp_status rp_engine_stats(const struct rp_engine *engine, struct rp_stats *stats);
-
-// Makes kernels ready. Takes the longest of all calls here: it loads the machine code.
-//
-// # Safety
-// `options` is a struct as large as it says, `kernels` is writable, and the stream is one.
-enum rp_status rp_kernels_create(const struct rp_kernels_options *options,
-                                 struct rp_kernels **kernels);
-
-// Ends the handle. Launches that are under way go on; the caller waits for them before it ends
-// their context.
-enum rp_status rp_kernels_destroy(struct rp_kernels *kernels);
-
-// Sends the launches that follow to another stream of the same context. The simulator has but
-// one, and takes null.
-//
-// # Safety
-// `stream` is a CUstream that lives as long as launches go to it.
-enum rp_status rp_kernels_set_stream(struct rp_kernels *kernels, void *stream);
-
-// Says what the kernels run on: device, compute capability, machine code. `needed` may be null.
-//
-// # Safety
-// `text` has `capacity` writable bytes; `needed` is null or writable.
-enum rp_status rp_kernels_describe(const struct rp_kernels *kernels,
-                                   char *text,
-                                   size_t capacity,
-                                   size_t *needed);
-
-// Waits until all launches have ended, and tells what became of them: a fault of the device, or
-// any finding of the simulator. For tests and measurements; an engine synchronises its stream by
-// its own means.
-enum rp_status rp_kernels_synchronize(struct rp_kernels *kernels);
-
-// Bytes of a plan and of the workspace.
-//
-// # Safety
-// `shape` and `sizes` are structs as large as they say.
-enum rp_status rp_attention_workspace_size(const struct rp_kernels *kernels,
-                                           const struct rp_attention_shape *shape,
-                                           struct rp_attention_sizes *sizes);
-
-// Plans a step, once for all layers, on the host: writes the plan to `buffer`, which the caller
-// copies to the device. With `block_tables`, the host's copy of `table_count` tables, every page
-// that a sequence reads is checked to be one of the pool; null leaves that out.
-//
-// # Safety
-// Structs are as large as they say, arrays as long, `buffer` has `capacity` writable bytes.
-enum rp_status rp_attention_make_plan(const struct rp_kernels *kernels,
-                                      const struct rp_attention_shape *shape,
-                                      const struct rp_sequence *sequences,
-                                      size_t sequence_count,
-                                      const uint32_t *block_tables,
-                                      size_t table_count,
-                                      uint8_t *buffer,
-                                      size_t capacity,
-                                      struct rp_attention_plan *plan);
-
-// Launches attention of one layer.
-//
-// # Safety
-// Structs are as large as they say, and the addresses hold what they say.
-enum rp_status rp_attention_run(struct rp_kernels *kernels, const struct rp_attention *op);
-
-// Bytes of workspace of a product of at most `op->rows` rows; of the addresses in `op` nothing is
-// read. Products that follow one another in a stream may share a workspace.
-//
-// # Safety
-// `op` is a struct as large as it says, and `bytes` is writable.
-enum rp_status rp_gemm_workspace_size(const struct rp_kernels *kernels,
-                                      const struct rp_gemm *op,
-                                      size_t *bytes);
-
-// Launches a product.
-//
-// # Safety
-// `op` is a struct as large as it says, and its addresses hold what they say.
-enum rp_status rp_gemm_run(struct rp_kernels *kernels, const struct rp_gemm *op);
-
-// Takes device memory, aligned to 256 bytes, its content undefined.
-//
-// # Safety
-// `at` is writable.
-enum rp_status rp_memory_alloc(struct rp_kernels *kernels, size_t bytes, uint64_t *at);
-
-// Gives back what `rp_memory_alloc` gave, after what has been launched before.
-//
-// # Safety
-// It was not given back before.
-enum rp_status rp_memory_free(struct rp_kernels *kernels, uint64_t at);
-
-// Copies to the device, after what has been launched before; `from` may be reused at once.
-//
-// # Safety
-// `from` has `bytes` readable bytes, and `at` as many of device memory.
-enum rp_status rp_memory_write(struct rp_kernels *kernels,
-                               uint64_t at,
-                               const uint8_t *from,
-                               size_t bytes);
-
-// Copies from the device, and waits for all that was launched before.
-//
-// # Safety
-// `to` has `bytes` writable bytes, and `at` as many of device memory.
-enum rp_status rp_memory_read(struct rp_kernels *kernels, uint64_t at, uint8_t *to, size_t bytes);
-
-// Answers RP_OK and 1 or 0; with 0 the reason, and what there is instead, is written to `reason`,
-// which may be null with a capacity of 0; a text that is too long is cut.
-//
-// # Safety
-// `query` is a struct as large as it says, `supported` is writable, `reason` has `capacity`
-// writable bytes.
-enum rp_status rp_kernels_supports(const struct rp_kernels *kernels,
-                                   const struct rp_query *query,
-                                   uint32_t *supported,
-                                   char *reason,
-                                   size_t capacity);
-
-// Bytes of the packed matrix.
-//
-// # Safety
-// `weights` is a struct as large as it says; of its pointers nothing is read. `bytes` is writable.
-enum rp_status rp_repack_int4_size(const struct rp_int4_weights *weights, size_t *bytes);
-
-// Packs a matrix for RP_WEIGHT_INT4 into `out`, which has `capacity` bytes. Uses all cores.
-//
-// # Safety
-// `weights` is a struct as large as it says, its pointers hold what they say, and `out` is
-// writable.
-enum rp_status rp_repack_int4(const struct rp_int4_weights *weights, uint8_t *out, size_t capacity);
-
-// Bytes of a packed matrix of 8 bits.
-//
-// # Safety
-// As `rp_repack_int4_size`.
-enum rp_status rp_repack_int8_size(const struct rp_int8_weights *weights, size_t *bytes);
-
-// Packs a matrix for RP_WEIGHT_INT8 into `out`, which has `capacity` bytes. Uses all cores.
-//
-// # Safety
-// As `rp_repack_int4`.
-enum rp_status rp_repack_int8(const struct rp_int8_weights *weights, uint8_t *out, size_t capacity);
-
-// Launches RMSNorm.
-//
-// # Safety
-// `op` is a struct as large as it says, and its addresses hold what they say.
-enum rp_status rp_rmsnorm_run(struct rp_kernels *kernels, const struct rp_rmsnorm *op);
-
-// Launches SiLU and multiplication.
-//
-// # Safety
-// As `rp_rmsnorm_run`.
-enum rp_status rp_silu_mul_run(struct rp_kernels *kernels, const struct rp_silu_mul *op);
-
-// Launches rotation and append.
-//
-// # Safety
-// As `rp_rmsnorm_run`.
-enum rp_status rp_rope_append_run(struct rp_kernels *kernels, const struct rp_rope_append *op);
-
-// Bytes of a plan and of the workspace.
-//
-// # Safety
-// `shape` and `sizes` are structs as large as they say.
-enum rp_status rp_sample_workspace_size(const struct rp_kernels *kernels,
-                                        const struct rp_sample_shape *shape,
-                                        struct rp_sample_sizes *sizes);
-
-// Plans draws on the host: writes the plan to `buffer`, which the caller copies to the device.
-// Rows up to `padded` are added, which are left alone.
-//
-// # Safety
-// Structs are as large as they say, arrays as long, `buffer` has `capacity` writable bytes.
-enum rp_status rp_sample_make_plan(const struct rp_kernels *kernels,
-                                   const struct rp_sample_shape *shape,
-                                   const struct rp_sample_row *rows,
-                                   size_t row_count,
-                                   size_t padded,
-                                   uint8_t *buffer,
-                                   size_t capacity,
-                                   struct rp_sample_plan *plan);
-
-// Launches draws: one kernel, and another for rows with filters.
-//
-// # Safety
-// Structs are as large as they say, and the addresses hold what they say.
-enum rp_status rp_sample_run(struct rp_kernels *kernels, const struct rp_sample *op);
-
-// Reads statuses that were copied from the device: RP_OK if every row could be drawn from, else
-// RP_DEVICE with a text that says which logit was what.
-//
-// # Safety
-// `status` has `count` elements.
-enum rp_status rp_sample_status(const uint32_t *status, size_t count, uint32_t vocab);
-
-// The text of the last call on this thread that did not return RP_OK, "" if there was none. It
-// stays where it is until the next such call on this thread.
-const char *rp_error_message(void);
-
-// The version of the library, such as "0.1.0".
-const char *rp_version(void);
 
 // The text of the last call on this thread that did not return RP_OK, "" if there was none. It
 // stays where it is until the next such call on this thread.
