@@ -1,5 +1,5 @@
 # Everything this project does, by name. `make` alone lists the targets. `make demo` and
-# `make test` need Rust, g++ and python3 and fetch the rest themselves.
+# `make test` need Rust, g++ and python3, the tests valgrind and pkg-config; the rest is fetched.
 
 CARGO ?= cargo
 PYTHON ?= python3
