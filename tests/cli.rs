@@ -245,8 +245,9 @@ fn a_reader_that_leaves_ends_it_quietly() {
 fn an_interrupt_ends_the_request_and_reports_it() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("p.jsonl");
-    let line = json!({"prompt": "The", "max_tokens": 1900, "ignore_eos": true});
-    fs::write(&path, format!("{line}\n{}", format!("{line}\n").repeat(200))).unwrap();
+    // The first ends long before the others, which run beside it.
+    let line = |tokens: usize| json!({"prompt": "The", "max_tokens": tokens, "ignore_eos": true});
+    fs::write(&path, format!("{}\n{}", line(40), format!("{}\n", line(1900)).repeat(200))).unwrap();
     let mut child = Command::new(binary())
         .args(["generate", "--prompts", path.to_str().unwrap(), "--json"])
         .stdout(Stdio::piped())

@@ -214,8 +214,9 @@ fn a_draft_that_does_not_fit_beside_its_model_is_refused() {
 fn an_interrupt_ends_drafted_outputs_and_reports_them() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("p.jsonl");
-    let line = json!({"prompt": "The", "max_tokens": 1900, "ignore_eos": true});
-    fs::write(&path, format!("{line}\n").repeat(200)).unwrap();
+    // The first ends long before the others, which run beside it.
+    let line = |tokens: usize| json!({"prompt": "The", "max_tokens": tokens, "ignore_eos": true});
+    fs::write(&path, format!("{}\n{}", line(40), format!("{}\n", line(1900)).repeat(199))).unwrap();
     let mut child = Command::new(binary())
         .args(["generate", "--prompts", path.to_str().unwrap(), "--json"])
         .args(["--draft", &shipped("draft"), "--depth", "3"])
