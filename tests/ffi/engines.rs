@@ -180,11 +180,11 @@ fn cancelled_and_destroyed_in_any_order() {
 
 #[test]
 fn another_thread_is_told_that_a_request_is_in_use() {
-    let engine = engine(false, |_| ());
+    let engine = engine(true, |options| options.context = 1024);
     let request = submit(engine, &asks(&PROMPT, 1));
     take(request);
     // A request that waits for news holds its handle; this one never comes.
-    let second = submit(engine, &asks(&PROMPT, 59)).expose_provenance();
+    let second = submit(engine, &asks(&PROMPT, 1000)).expose_provenance();
     let busy = std::thread::scope(|scope| {
         let poll = move || {
             let request = std::ptr::with_exposed_provenance_mut(second);
