@@ -4,12 +4,10 @@ use crate::cli::bench::args::BenchArgs;
 use crate::cli::quantize::args::QuantizeArgs;
 use crate::engine::speculate::LENGTH_MAX;
 use crate::quantize::Scheme;
+use crate::service::NGRAM_DEFAULT;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::fmt;
 use std::path::PathBuf;
-
-/// Tokens of the longest run that `--draft ngram` looks for.
-const NGRAM_DEFAULT: usize = 4;
 
 /// `ridgepoint`.
 #[derive(Debug, Parser)]

@@ -179,7 +179,9 @@ impl<B: Backend> Engine<B> {
         })
     }
 
-    /// Speculates with what `drafter` drafts, as deep as `depths` says. The output stays the same.
+    /// Speculates with what `drafter` drafts, as deep as `depths` says and as
+    /// [`EngineOptions::depth`] left room for: with 0 nothing is drafted. The output stays the
+    /// same.
     pub fn speculate(&mut self, drafter: Box<dyn Drafter>, depths: Depths) {
         self.speculator = Speculator::new(Some(drafter), depths);
     }
@@ -299,7 +301,10 @@ impl<B: Backend> Engine<B> {
     /// Plans the step. False if there is nothing to compute.
     fn schedule(&mut self) -> bool {
         if self.speculator.is_some() {
-            self.draft();
+            let rows = self.scheduler.decode_rows();
+            if rows > 0 && !self.speculator.rests(rows) {
+                self.draft(rows);
+            }
         }
         let step = self.scheduler.schedule();
         let now = Instant::now();
@@ -323,8 +328,9 @@ impl<B: Backend> Engine<B> {
         false
     }
 
-    /// Asks for drafts of what those who decode will draw next.
-    fn draft(&mut self) {
+    /// Asks for drafts of what those who decode will draw next, in a pass that has `rows` rows
+    /// without them.
+    fn draft(&mut self, rows: usize) {
         let most = self.decoder.limits().logit_rows / self.scheduler.caps().running - 1;
         let (scheduler, live) = (&self.scheduler, &self.live);
         let draftable: Vec<(SeqId, usize)> = scheduler.draftable().collect();
@@ -339,8 +345,8 @@ impl<B: Backend> Engine<B> {
             }
         });
         let vocab_size = self.decoder.config().vocab_size;
-        let drafts = self.speculator.draft(asks.collect(), draftable.len(), vocab_size);
-        for (&(seq, _), draft) in draftable.iter().zip(drafts) {
+        let drafts = self.speculator.draft(asks.collect(), rows, vocab_size);
+        for (&(seq, _), draft) in draftable.iter().zip(drafts).filter(|(_, d)| !d.is_empty()) {
             self.scheduler.propose(seq, draft);
         }
     }
@@ -435,11 +441,17 @@ impl<B: Backend> Engine<B> {
         live.output_tokens += self.accepted.len();
         self.totals.generation_tokens += self.accepted.len() as u64;
         if self.speculator.is_some() && self.batch.phase == Phase::Decode {
-            let right = draft.iter().zip(&self.accepted).take_while(|(a, b)| a == b).count();
-            let judged = if right < self.accepted.len() { chunk.drafted } else { right };
-            let step = DraftCounts::step(self.accepted.len(), chunk.drafted, right);
-            **live.drafts.get_or_insert_default() += step;
-            self.speculator.learn(live.id, step, judged, right);
+            let counts = live.drafts.get_or_insert_default();
+            if chunk.drafted == 0 {
+                counts.add_plain();
+                self.speculator.learn_plain();
+            } else {
+                let right = draft.iter().zip(&self.accepted).take_while(|(a, b)| a == b).count();
+                let judged = if right < self.accepted.len() { chunk.drafted } else { right };
+                let step = DraftCounts::step(self.accepted.len(), chunk.drafted, right);
+                **counts += step;
+                self.speculator.learn(live.id, step, judged, right);
+            }
         }
         self.scheduler.accept(seq, &self.accepted);
         match end {

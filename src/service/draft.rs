@@ -10,6 +10,9 @@ use crate::model::{Decoder, Limits, ModelConfig};
 use crate::service::session::{Notice, stored_formats};
 use std::path::{Path, PathBuf};
 
+/// Tokens of the longest run that prompt lookup looks for, where nothing is said.
+pub const NGRAM_DEFAULT: usize = 4;
+
 /// Something that can draft.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DraftChoice {

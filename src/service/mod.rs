@@ -35,6 +35,6 @@ mod serve;
 mod session;
 
 pub use device::{Device, DeviceChoice, Weights};
-pub use draft::{Draft, DraftChoice, DraftOptions};
+pub use draft::{Draft, DraftChoice, DraftOptions, NGRAM_DEFAULT};
 pub use serve::ServeOptions;
 pub use session::{Notice, Session, SessionOptions, Started};

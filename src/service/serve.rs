@@ -4,7 +4,7 @@ use crate::engine::EngineOptions;
 use std::ops::RangeInclusive;
 
 const RUNNING: RangeInclusive<usize> = 1..=4096;
-const WAITING: RangeInclusive<usize> = 0..=1 << 20;
+const WAITING: RangeInclusive<usize> = 1..=1 << 20;
 const PREFILL_TOKENS: RangeInclusive<usize> = 1..=1 << 16;
 const KV_PAGES: RangeInclusive<usize> = 1..=1 << 26;
 

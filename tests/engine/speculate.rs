@@ -100,6 +100,33 @@ fn a_draft_model_without_pages_leaves_some_without_drafts() {
     assert!(ran.speculation.counts.drafted[0] > 0, "{:?}", ran.speculation);
 }
 
+/// Two sequences that both stand at the end of their page, and one page left of three: who finds
+/// none gives back what it has, so that one of them always goes on.
+#[test]
+fn sequences_that_wait_for_pages_hold_none() {
+    let limits = Limits { rows: 512, logit_rows: 2, sequences: 2, context: 256 };
+    let mut drafter = Drafts::Model(3).drafter("llama3_gqa4", limits);
+    let params = SamplingParams::default();
+    let texts: [Vec<TokenId>; 2] =
+        [3, 5].map(|step| (0..200).map(|i| TokenId(i * step % 200)).collect());
+    let mut drafted = Vec::new();
+    for len in 60..190 {
+        let ask = |i: usize| Ask {
+            id: RequestId(i as u64),
+            tokens: &texts[i][..len],
+            prompt_len: 1,
+            params: &params,
+            depth: 2,
+        };
+        let mut drafts = vec![Vec::new(); 2];
+        drafter.draft(&[ask(0), ask(1)], &mut drafts, &mut |_, _| ()).unwrap();
+        drafted.push(drafts.iter().filter(|draft| !draft.is_empty()).count());
+    }
+    assert_eq!(drafted[..2], [2, 2], "both have a page");
+    assert_eq!(drafted[drafted.len() - 1], 1, "three pages are those of one");
+    assert!(drafted.iter().all(|count| *count > 0), "{drafted:?}");
+}
+
 fn drafts_of(ngrams: &mut Ngrams, text: &[u32], depth: usize) -> Vec<u32> {
     let tokens: Vec<TokenId> = text.iter().map(|&id| TokenId(id)).collect();
     let params = SamplingParams::default();
@@ -229,7 +256,7 @@ fn each_sequence_has_a_depth_of_its_own() {
 /// Depths that have seen drafts be right, of passes that are nearly free beyond their first row.
 fn hopeful() -> Depths {
     let mut depths = Depths::new(None);
-    for rows in [1, 2, 4, 8] {
+    for rows in [1, 1, 1, 2, 4, 8] {
         depths.learn_pass(rows, flat(rows));
     }
     depths.learn_drafting(DraftWork::Round(1), 0.05);
@@ -260,7 +287,7 @@ fn a_pass_that_was_slow_by_chance_forbids_no_depth_for_long() {
     assert_eq!(chosen(&mut depths, 0, 1, 7), 7, "one among others");
     // The first of its width counts for as many passes as it has rows, at most.
     let mut depths = Depths::new(None);
-    for (rows, seconds) in [(1, 1.0), (2, 500.0), (4, 1.04), (8, 1.08)] {
+    for (rows, seconds) in [(1, 1.0), (1, 1.0), (1, 1.0), (2, 500.0), (4, 1.04), (8, 1.08)] {
         depths.learn_pass(rows, seconds);
     }
     (0..20).for_each(|_| depths.learn_acceptance(RequestId(1), DEPTH_MAX, DEPTH_MAX));
@@ -272,4 +299,65 @@ fn a_pass_that_was_slow_by_chance_forbids_no_depth_for_long() {
     }
     (0..9).for_each(|_| depths.learn_acceptance(RequestId(1), 4, 2));
     assert!(chosen(&mut depths, 0, 1, 7) <= 1, "two tokens more for the time of four passes");
+}
+
+/// What a pass takes without drafts is seen some times before anything is drafted, and again after
+/// many passes with them: or the first pass of all, which is often slow, would make the rows of
+/// drafts look free for long.
+#[test]
+fn what_plain_passes_take_is_known_and_not_long_ago() {
+    let mut depths = Depths::new(None);
+    for seconds in [5.0, 1.0, 1.0] {
+        assert_eq!(chosen(&mut depths, 0, 1, 7), 0);
+        depths.learn_pass(1, seconds);
+    }
+    assert!(chosen(&mut depths, 0, 1, 7) > 0);
+    for drafted in 0..=256 {
+        assert!(chosen(&mut depths, 0, 1, 7) > 0, "{drafted}");
+        depths.learn_pass(8, 1.08);
+        depths.learn_acceptance(RequestId(1), DEPTH_MAX, DEPTH_MAX);
+    }
+    assert_eq!(chosen(&mut depths, 0, 1, 7), 0);
+    depths.learn_pass(1, 1.0);
+    assert!(chosen(&mut depths, 0, 1, 7) > 0);
+}
+
+/// Rows go by fours, so that a fifth takes as long as four more: far more than was seen of any
+/// width before it.
+#[test]
+fn a_probe_is_charged_what_it_took() {
+    let by_fours = |rows: usize| 1.0 + rows.div_ceil(4) as f64;
+    for sequences in [4, 8, 16] {
+        let modelled = Modelled { pass: by_fours, round: |_| 0.0, chance: |_| 0.0 };
+        let plain = modelled.rate(Depths::new(Some(0)), sequences, 4000);
+        let chosen = modelled.rate(Depths::new(None), sequences, 4000);
+        assert!(chosen > 0.985 * plain, "{sequences} sequences: {chosen} of {plain}");
+    }
+}
+
+/// Where no draft pays, that is not asked in every step, but soon enough again, and at once when
+/// something has changed.
+#[test]
+fn where_no_draft_pays_nobody_asks_for_a_while() {
+    let mut depths = Depths::new(None);
+    let step = |depths: &mut Depths, id| {
+        let rests = depths.rests(1);
+        let wanted = [Wanted { id: RequestId(id), most: DEPTH_MAX, lag: 0, drawn: 1 }];
+        let depth = if rests { 0 } else { depths.choose(&wanted, 1)[0] };
+        if depth > 0 {
+            depths.learn_acceptance(RequestId(id), depth, 0);
+        }
+        depths.learn_pass(1 + depth, steep(1 + depth));
+        rests
+    };
+    let rested = (0..2000).filter(|_| step(&mut depths, 1)).count();
+    assert!((1700..2000).contains(&rested), "{rested} of 2000 steps");
+    let longest = (0..2000).map(|_| step(&mut depths, 1)).collect::<Vec<_>>();
+    let longest = longest.split(|rests| !rests).map(<[bool]>::len).max();
+    assert!(longest <= Some(64), "{longest:?}");
+    while !step(&mut depths, 1) {}
+    assert!(!depths.rests(2), "another number of rows");
+    depths.forget(RequestId(1));
+    assert!(!depths.rests(1), "another request");
+    assert!(Depths::new(Some(0)).rests(3) && !Depths::new(Some(1)).rests(3));
 }

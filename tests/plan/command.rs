@@ -247,6 +247,18 @@ fn an_audit_prints_predicted_beside_measured() {
         let ratio = number("measured") / number("expected");
         assert!((number("measured_over_expected") - ratio).abs() < 1e-12);
     }
+    // A run that was not what is predicted says so.
+    assert!(!text.contains("note:") && lines.iter().all(|line| line["differences"] == json!([])));
+    let mut other = result("NVIDIA H200", &model);
+    other["config"]["draft"] = json!("ngram:max=4");
+    other["config"]["matrices_in_other_formats"] = json!(3);
+    write(&other);
+    let text = answer(&audit);
+    assert!(text.contains("note: 3 matrices are in formats other"), "{text}");
+    assert!(text.contains("note: measured with drafts (ngram:max=4), predicted without"), "{text}");
+    let json = answer(&[&audit[..], &["--json"]].concat());
+    let first: Value = serde_json::from_str(json.lines().next().unwrap()).unwrap();
+    assert_eq!(first["differences"].as_array().unwrap().len(), 2, "{first}");
     // What a run leaves out is left out of the table.
     let mut partial = result("NVIDIA H200", &model);
     let run = partial["results"][0].as_object_mut().unwrap();

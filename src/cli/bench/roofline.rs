@@ -30,8 +30,6 @@ pub struct Work {
 /// Costs of a step grow by the same for each row, each pair of a row and a token it sees, and each
 /// row of logits; so a few steps tell what any number of passes cost. `running` is the most rows of
 /// logits that one pass may have had.
-///
-/// Sliding windows are not known to the counters: with them this is more than the least.
 pub fn work(model: Model<'_>, phase: Phase, stats: &PhaseStats, running: usize) -> Vec<Work> {
     // Layers differ in their windows only, which the counters have in them: each pair and each
     // token that is read costs what it does in any layer.

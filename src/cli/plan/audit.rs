@@ -34,6 +34,23 @@ struct Settings {
     model: Option<PathBuf>,
     weights: Option<String>,
     head: Option<String>,
+    #[serde(default)]
+    matrices_in_other_formats: usize,
+    draft: Option<String>,
+}
+
+impl Settings {
+    /// What was measured that is not what is predicted.
+    fn differences(&self) -> Vec<String> {
+        let others = self.matrices_in_other_formats;
+        let others = (others > 0).then(|| {
+            format!("{others} matrices are in formats other than those that are predicted for")
+        });
+        let draft = self.draft.as_ref().map(|draft| {
+            format!("measured with drafts ({draft}), predicted without: tpot_ms is not comparable")
+        });
+        others.into_iter().chain(draft).collect()
+    }
 }
 
 /// A measured workload. What is missing is left out of the table.
@@ -94,7 +111,8 @@ pub fn run(path: &Path, args: &PlanArgs, out: &mut Output) -> Result<()> {
         return Err(Error::invalid(path, "results", "nothing to compare", expected));
     }
     if args.json {
-        return lines.iter().try_for_each(|line| out.json(&line.json()));
+        let differences = measured.config.differences();
+        return lines.iter().try_for_each(|line| out.json(&line.json(&differences)));
     }
     let device = measured.device.as_deref().unwrap_or("a device that is not named");
     out.text(&format!(
@@ -102,6 +120,9 @@ pub fn run(path: &Path, args: &PlanArgs, out: &mut Output) -> Result<()> {
         model.display(),
         gpu.name
     ))?;
+    for difference in measured.config.differences() {
+        out.text(&format!("note: {difference}\n"))?;
+    }
     print(&lines, out)
 }
 
@@ -207,7 +228,7 @@ impl Line {
         self.measured / self.expected
     }
 
-    fn json(&self) -> Value {
+    fn json(&self, differences: &[String]) -> Value {
         json!({
             "run": self.run,
             "figure": self.figure,
@@ -215,6 +236,7 @@ impl Line {
             "expected": self.expected,
             "measured": self.measured,
             "measured_over_expected": self.ratio(),
+            "differences": differences,
         })
     }
 }

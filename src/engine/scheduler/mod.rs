@@ -352,6 +352,19 @@ impl Scheduler {
         }
     }
 
+    /// Rows that the decode family has in the next step without drafts, if nobody is admitted and
+    /// nobody preempted.
+    pub fn decode_rows(&self) -> usize {
+        let rows = self.running.iter().map(|&(_, id)| {
+            let sequence = self.sequence(id);
+            match sequence.computed >= sequence.prompt_len {
+                true => (sequence.len - sequence.computed).min(DECODE_ROWS),
+                false => 0,
+            }
+        });
+        rows.sum()
+    }
+
     /// Sequences whose next step draws after one row: those to whom a draft is of use, with the
     /// most tokens that are.
     pub fn draftable(&self) -> impl Iterator<Item = (SeqId, usize)> {

@@ -31,6 +31,12 @@ impl DraftCounts {
         }
     }
 
+    /// Adds a step that drew a token and had no draft.
+    pub fn add_plain(&mut self) {
+        self.steps += 1;
+        self.tokens += 1;
+    }
+
     /// What happened since `before`.
     pub fn since(&self, before: &DraftCounts) -> DraftCounts {
         let less = |now: &[u64; DEPTH_MAX], then: &[u64; DEPTH_MAX]| {

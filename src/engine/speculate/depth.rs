@@ -33,6 +33,12 @@ const TIME_RATE: f64 = 1.0 / 8.0;
 const OUTLIER: f64 = 2.0;
 /// A time that was not seen for so many others is no longer believed.
 const TIMES_KEPT: u64 = 4096;
+/// Nothing is compared with passes without drafts unless so many were seen, the last of them not
+/// longer ago than so many others.
+const PLAIN_LEAST: u32 = 3;
+const PLAIN_AGE: u64 = 256;
+/// For how many passes the answer that no draft pays stands at most.
+const REST_PASSES: f64 = 64.0;
 /// How many more tokens a request is hoped to draw, at least.
 const TOKENS_HOPED: usize = 16;
 
@@ -62,8 +68,13 @@ pub struct Depths {
     /// Time in passes and rounds, and what of it was lost to probes.
     spent: f64,
     probed: f64,
+    /// What the step that has a probe would take without it.
+    without_probe: Option<f64>,
     /// All that the drafter does in this step is a probe.
     is_probing: bool,
+    /// No draft pays in steps of so many rows, and none is to be probed before so much time is
+    /// spent.
+    rest: Option<(usize, f64)>,
     /// Whose turn a probe is.
     turn: usize,
 }
@@ -94,6 +105,8 @@ struct Seen {
     /// proportion. Of many widths that were seen now and then, the one that was lucky must not be
     /// the one that is taken, and one that was not must not be shunned.
     expected: f64,
+    /// How often it was seen.
+    times: u32,
     /// The count at its last time.
     last: u64,
 }
@@ -105,10 +118,20 @@ impl Times {
         match self.seen.binary_search_by_key(&rows, |seen| seen.rows) {
             Ok(at) => {
                 let seen = &mut self.seen[at];
-                seen.seconds += TIME_RATE * (seconds.min(OUTLIER * seen.seconds) - seen.seconds);
+                seen.seconds = match seconds * OUTLIER < seen.seconds {
+                    // What is far above the truth was the mean: the first pass of all often is.
+                    true => seconds,
+                    false => {
+                        let seconds = seconds.min(OUTLIER * seen.seconds);
+                        seen.seconds + TIME_RATE * (seconds - seen.seconds)
+                    }
+                };
+                seen.times = seen.times.saturating_add(1);
                 seen.last = last;
             }
-            Err(at) => self.seen.insert(at, Seen { rows, seconds, expected: seconds, last }),
+            Err(at) => {
+                self.seen.insert(at, Seen { rows, seconds, expected: seconds, times: 1, last });
+            }
         }
         if last.is_multiple_of(TIMES_KEPT / 16) {
             self.seen.retain(|seen| last - seen.last < TIMES_KEPT);
@@ -123,6 +146,14 @@ impl Times {
             };
             fewer = Some((seen.rows, seen.expected));
         }
+    }
+
+    /// Whether the time of `rows` rows is known well enough to compare with: that of this number or
+    /// of one that is less by an eighth at most.
+    fn is_known(&self, rows: usize) -> bool {
+        let until = self.seen.partition_point(|seen| seen.rows <= rows);
+        let mut near = self.seen[..until].iter().rev().take_while(|s| s.rows * 8 >= rows * 7);
+        near.any(|s| s.times >= PLAIN_LEAST && self.count - s.last <= PLAIN_AGE)
     }
 
     /// Between what was seen on both sides; beyond it, as long as the nearest, so that nothing is
@@ -164,7 +195,9 @@ impl Depths {
             requests: HashMap::new(),
             spent: 0.0,
             probed: 0.0,
+            without_probe: None,
             is_probing: false,
+            rest: None,
             turn: 0,
         }
     }
@@ -173,6 +206,9 @@ impl Depths {
     pub fn learn_pass(&mut self, rows: usize, seconds: f64) {
         self.pass.learn(rows, seconds);
         self.spent += seconds;
+        if let Some(without) = self.without_probe.take() {
+            self.probed += (seconds - without).max(0.0);
+        }
     }
 
     /// The drafter worked for so long.
@@ -189,6 +225,7 @@ impl Depths {
 
     /// Of a draft, the first `accepted` tokens were right.
     pub fn learn_acceptance(&mut self, id: RequestId, drafted: usize, accepted: usize) {
+        self.rest = None;
         self.common.learn(drafted, accepted, COMMON_RATE);
         // What others have taught counts as much as a request's own last dozen.
         let common = Chances { counts: [u32::MAX; DEPTH_MAX], ..self.common };
@@ -197,25 +234,35 @@ impl Depths {
 
     /// The request has ended.
     pub fn forget(&mut self, id: RequestId) {
+        self.rest = None;
         self.requests.remove(&id);
+    }
+
+    /// Whether [`Depths::choose`] would give no depth to anybody in a step of `rows` rows, known
+    /// without asking it: steps that draft nothing are to cost what they cost without a drafter.
+    pub fn rests(&self, rows: usize) -> bool {
+        let until = |&(at, until): &(usize, f64)| at == rows && self.spent < until;
+        self.fixed == Some(0) || self.rest.as_ref().is_some_and(until)
     }
 
     /// The depth of a draft for each of `wanted`, in a step that has `rows` rows without drafts.
     pub fn choose(&mut self, wanted: &[Wanted], rows: usize) -> Vec<usize> {
-        self.is_probing = false;
+        (self.is_probing, self.without_probe, self.rest) = (false, None, None);
         if let Some(fixed) = self.fixed {
             return wanted.iter().map(|wanted| fixed.min(wanted.most)).collect();
         }
         let mut depths = vec![0; wanted.len()];
-        // What the step takes without drafts must be known before anything is compared with it.
-        let Some(first) = self.pass.seen.first() else { return depths };
-        if first.rows > rows {
+        if !self.pass.is_known(rows) {
             return depths;
         }
         let tokens = self.by_gain(wanted);
         let taken = self.worthwhile(&tokens, wanted, rows);
         tokens[..taken].iter().for_each(|&(_, i)| depths[i] += 1);
-        self.probe(wanted, rows + taken, &mut depths);
+        let wait = self.probe(wanted, rows + taken, &mut depths);
+        if !wanted.is_empty() && depths.iter().all(|depth| *depth == 0) {
+            let most = REST_PASSES * self.pass.expect(rows);
+            self.rest = Some((rows, self.spent + wait.unwrap_or(most).min(most)));
+        }
         depths
     }
 
@@ -276,24 +323,30 @@ impl Depths {
         }
     }
 
-    /// Gives one of those without a draft one token of it, if there is time to lose.
-    fn probe(&mut self, wanted: &[Wanted], rows: usize, depths: &mut [usize]) {
+    /// Gives one of those without a draft one token of it, if there is time to lose; else tells how
+    /// much must be spent before there is, if anybody could have one.
+    fn probe(&mut self, wanted: &[Wanted], rows: usize, depths: &mut [usize]) -> Option<f64> {
         if wanted.is_empty() {
-            return;
+            return None;
         }
         self.turn = (self.turn + 1) % wanted.len();
         let without = |i: &usize| depths[*i] == 0 && wanted[*i].most > 0;
         let candidates = (self.turn..wanted.len()).chain(0..self.turn);
-        let Some(i) = candidates.into_iter().find(without) else { return };
-        let row = (self.pass.expect(rows + 1) - self.pass.expect(rows)).max(0.0);
+        let i = candidates.into_iter().find(without)?;
+        let without = self.pass.expect(rows);
+        let row = (self.pass.expect(rows + 1) - without).max(0.0);
         let drafting = self.round.expect(1) + self.reading(&wanted[i]);
-        if self.probed + row + drafting > PROBE_SHARE * self.spent {
-            return;
+        let needed = (self.probed + row + drafting) / PROBE_SHARE;
+        if needed > self.spent {
+            return Some(needed - self.spent);
         }
-        // Where nobody else drafts, what the drafter takes is seen.
+        // Where nobody else drafts, what the drafter takes is seen. What the row takes always is,
+        // and may be far more than was expected: that of a fifth row where rows go by fours.
         self.is_probing = depths.iter().all(|depth| *depth == 0);
-        self.probed += if self.is_probing { row } else { row + drafting };
+        self.probed += if self.is_probing { 0.0 } else { drafting };
+        self.without_probe = Some(without);
         depths[i] = 1;
+        None
     }
 }
 

@@ -104,8 +104,13 @@ impl Speculator {
         &self.stats
     }
 
+    /// Whether it would draft for nobody in a step of so many rows.
+    pub(super) fn rests(&self, rows: usize) -> bool {
+        self.drafter.is_none() || self.depths.rests(rows)
+    }
+
     /// Drafts for those who ask, whose `depth` is the most that they could use; `rows` is what the
-    /// step has without drafts, and tokens are below `vocab_size`.
+    /// decode pass has without drafts, and tokens are below `vocab_size`.
     pub(super) fn draft(
         &mut self,
         mut asks: Vec<Ask<'_>>,
@@ -158,6 +163,11 @@ impl Speculator {
         if self.is_some() {
             self.depths.learn_pass(rows, time.as_secs_f64());
         }
+    }
+
+    /// A step of a sequence that had no draft gave a token.
+    pub(super) fn learn_plain(&mut self) {
+        self.stats.counts.add_plain();
     }
 
     /// What a step of a sequence gave. Of its draft the first `judged` tokens are known to be right

@@ -31,6 +31,16 @@ struct Sequence {
     pages: Vec<PageId>,
 }
 
+impl Sequence {
+    /// Forgets what was computed, and its pages.
+    fn give_back(&mut self, pool: &mut PagePool) {
+        self.computed.clear();
+        for page in self.pages.drain(..) {
+            pool.release(page);
+        }
+    }
+}
+
 /// A draft on the way.
 struct Work {
     /// Which of those who ask.
@@ -75,17 +85,19 @@ impl<B: Backend> DraftModel<B> {
             self.take_back(asks);
         }
         let sequence = self.sequences.get_mut(&ask.id).expect("it was made above");
-        self.pool.take_into(lacking, &mut sequence.pages)
+        let has_room = self.pool.take_into(lacking, &mut sequence.pages);
+        if !has_room {
+            // Sequences that all wait for a page while each holds some would wait for long.
+            sequence.give_back(&mut self.pool);
+        }
+        has_room
     }
 
     /// Frees the pages of sequences that ask for nothing.
     fn take_back(&mut self, asks: &[Ask<'_>]) {
         for (id, sequence) in &mut self.sequences {
             if !asks.iter().any(|ask| ask.id == *id && ask.depth > 0) {
-                sequence.computed.clear();
-                for page in sequence.pages.drain(..) {
-                    self.pool.release(page);
-                }
+                sequence.give_back(&mut self.pool);
             }
         }
     }
@@ -200,10 +212,8 @@ impl<B: Backend> Drafter for DraftModel<B> {
     }
 
     fn forget(&mut self, id: RequestId) {
-        if let Some(sequence) = self.sequences.remove(&id) {
-            for page in sequence.pages {
-                self.pool.release(page);
-            }
+        if let Some(mut sequence) = self.sequences.remove(&id) {
+            sequence.give_back(&mut self.pool);
         }
     }
 }

@@ -1,12 +1,14 @@
 //! Prompt lookup: what followed the last tokens when they stood in the request before (Saxena 2023,
-//! "Prompt lookup decoding"). Costs no device time, and is right where a text repeats itself.
+//! "Prompt lookup decoding"). Costs no device time, and is right where a text repeats itself. What
+//! it costs the host is to enter each token into an index once.
 
 use super::{Ask, DraftWork, Drafter};
 use crate::engine::events::RequestId;
 use crate::error::Result;
 use crate::request::TokenId;
 use std::collections::HashMap;
-use std::time::Duration;
+use std::hash::{BuildHasher, Hasher};
+use std::time::{Duration, Instant};
 
 /// The longest runs of tokens that may be looked for.
 pub const LENGTH_MAX: usize = 16;
@@ -21,9 +23,9 @@ pub struct Ngrams {
 /// Where each run of tokens was seen last.
 #[derive(Debug, Default)]
 struct Index {
-    /// From length and hash of a run to the place behind it. A place is compared before it is
-    /// used, so a collision costs a draft and nothing else.
-    places: HashMap<(usize, u64), usize>,
+    /// From the hash of a run to the place behind it. A place is compared before it is used, so a
+    /// collision costs a draft and nothing else.
+    places: HashMap<u64, usize, Hashed>,
     /// Runs that end here or before are in it.
     indexed: usize,
 }
@@ -41,14 +43,14 @@ impl Ngrams {
         let tokens = ask.tokens;
         for end in index.indexed + 1..tokens.len() {
             for length in 1..=self.longest.min(end) {
-                index.places.insert((length, hash(&tokens[end - length..end])), end);
+                index.places.insert(hash(&tokens[end - length..end]), end);
             }
         }
         index.indexed = tokens.len() - 1;
         for length in (1..=self.longest.min(tokens.len())).rev() {
             let run = &tokens[tokens.len() - length..];
-            let Some(&place) = index.places.get(&(length, hash(run))) else { continue };
-            if tokens[place - length..place] == *run {
+            let Some(&place) = index.places.get(&hash(run)) else { continue };
+            if place >= length && tokens[place - length..place] == *run {
                 draft.extend(tokens[place..].iter().take(ask.depth));
                 // What follows runs into the end of the text: it goes on as it did.
                 let period = tokens.len() - place;
@@ -66,16 +68,49 @@ impl Drafter for Ngrams {
         &mut self,
         asks: &[Ask<'_>],
         drafts: &mut [Vec<TokenId>],
-        _timed: &mut dyn FnMut(DraftWork, Duration),
+        timed: &mut dyn FnMut(DraftWork, Duration),
     ) -> Result<()> {
         for (ask, draft) in asks.iter().zip(drafts).filter(|(ask, _)| ask.depth > 0) {
+            let (started, lag) = (Instant::now(), self.lag(ask));
             self.one(ask, draft);
+            timed(DraftWork::Reading(lag), started.elapsed());
         }
         Ok(())
     }
 
+    fn lag(&self, ask: &Ask<'_>) -> usize {
+        let indexed = self.requests.get(&ask.id).map_or(0, |index| index.indexed);
+        ask.tokens.len() - 1 - indexed
+    }
+
     fn forget(&mut self, id: RequestId) {
         self.requests.remove(&id);
+    }
+}
+
+/// Leaves keys as they are: they are hashes already.
+#[derive(Debug, Clone, Copy, Default)]
+struct Hashed(u64);
+
+impl BuildHasher for Hashed {
+    type Hasher = Hashed;
+
+    fn build_hasher(&self) -> Hashed {
+        Hashed(0)
+    }
+}
+
+impl Hasher for Hashed {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.write_u64(self.0 << 8 | u64::from(*byte)));
+    }
+
+    fn write_u64(&mut self, key: u64) {
+        self.0 = key;
     }
 }
 

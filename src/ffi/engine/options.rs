@@ -3,9 +3,10 @@
 use super::super::memory::{self as c, sized};
 use super::super::status::{Fault, Outcome};
 use crate::engine::EngineOptions;
-use crate::engine::speculate::LENGTH_MAX;
 use crate::quantize::Scheme;
-use crate::service::{DeviceChoice, DraftChoice, DraftOptions, ServeOptions, SessionOptions};
+use crate::service::{
+    DeviceChoice, DraftChoice, DraftOptions, NGRAM_DEFAULT, ServeOptions, SessionOptions,
+};
 use std::ffi::c_char;
 use std::time::Duration;
 
@@ -118,7 +119,7 @@ impl Options<'_> {
 
     pub(super) fn draft(&self) -> Outcome<DraftOptions> {
         let choice = self.draft.map(|text| match text {
-            "ngram" => DraftChoice::Ngrams { max: LENGTH_MAX },
+            "ngram" => DraftChoice::Ngrams { max: NGRAM_DEFAULT },
             dir => DraftChoice::Model(dir.into()),
         });
         let options = DraftOptions { choice, depth: self.number(|o| o.depth) };
