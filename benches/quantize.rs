@@ -1,12 +1,15 @@
-//! How fast weights are quantised while a model is loaded, in bytes of bf16 a second.
+//! How fast weights are quantised while a model is loaded, in bytes of bf16 a second, and how fast
+//! those are unpacked that others quantised, in bytes of the packed weights.
 #![allow(clippy::unwrap_used)] // a benchmark that cannot be set up is to end with a panic
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use half::bf16;
+use ridgepoint::load::{Layout, PackedParts};
 use ridgepoint::model::budget::Int4Group;
 use ridgepoint::quantize::gptq::Gptq;
 use ridgepoint::quantize::matrix::{Fit, int4};
 use ridgepoint::quantize::{Grid, Method};
+use ridgepoint::tensor::int4::Int4Shape;
 use ridgepoint::tensor::{Dtype, HostTensor};
 use std::hint::black_box;
 use std::path::Path;
@@ -65,5 +68,33 @@ fn factor(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, quantize, factor);
+/// From the parts of each published format to rows of points.
+fn unpack(criterion: &mut Criterion) {
+    let [n, k] = SHAPE;
+    let shape = Int4Shape { n, k, group: 128, zero_points: true };
+    let words: Vec<u8> = (0..n * k / 2).map(|at| ((at * 37) >> 3) as u8).collect();
+    let scales = vec![0.01; n * shape.groups()];
+    let zeros = vec![0x77; n / 2 * shape.groups()];
+    let mut group = criterion.benchmark_group("unpack");
+    group.sample_size(10).warm_up_time(Duration::from_millis(300));
+    group.measurement_time(Duration::from_secs(2));
+    group.throughput(Throughput::Bytes(words.len() as u64));
+    for (name, layout) in [
+        ("gptq", Layout::Gptq { zero_offset: 1 }),
+        ("awq", Layout::Awq),
+        ("pack-quantized", Layout::PackQuantized),
+    ] {
+        for threads in [1, rayon::current_num_threads()] {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            let (words, scales, zeros) = (&words[..], &scales[..], Some(&zeros[..]));
+            let parts = PackedParts { layout, shape, words, scales, zeros, order: None };
+            group.bench_function(format!("{name}/{threads} threads"), |b| {
+                pool.install(|| b.iter(|| black_box(&parts).unpack().unwrap()));
+            });
+        }
+    }
+    group.finish();
+}
+
+criterion_group!(benches, quantize, factor, unpack);
 criterion_main!(benches);

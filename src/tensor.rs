@@ -104,10 +104,21 @@ impl HostTensor {
         HostTensor { name, dtype, shape, bytes }
     }
 
-    /// A tensor that owns a copy of `values` as F32, for tests and benchmarks.
+    /// A tensor that owns a copy of `values` as F32.
     pub fn from_f32(name: impl Into<String>, shape: Vec<usize>, values: &[f32]) -> HostTensor {
         let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
         HostTensor::new(name, Dtype::F32, shape, bytes.into())
+    }
+
+    /// Rows and columns of a matrix.
+    ///
+    /// # Panics
+    /// If it has other than two dimensions.
+    pub fn matrix_shape(&self) -> [usize; 2] {
+        match self.shape[..] {
+            [n, k] => [n, k],
+            _ => panic!("{self:?} is not a matrix"),
+        }
     }
 
     /// The number of elements.
@@ -120,7 +131,7 @@ impl HostTensor {
         self.len() == 0
     }
 
-    /// All elements as f32 (exact for every stored dtype). Meant for vectors: norms and biases.
+    /// All elements as f32 (exact for every stored dtype), on one thread.
     pub fn to_f32(&self) -> Vec<f32> {
         let bytes = self.bytes.as_slice();
         match self.dtype {

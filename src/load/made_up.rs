@@ -48,10 +48,10 @@ fn fill(bytes: &mut [u8], key: u64, half_width: f32) {
 }
 
 /// The increment of SplitMix64 (Steele, Lea and Flood 2014).
-const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+pub(crate) const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 
-/// Its output function: every bit of the result depends on all bits of `x`.
-fn mixed(x: u64) -> u64 {
+/// What it draws in the state `x`: every bit of it depends on all bits of `x`.
+pub(crate) fn mixed(x: u64) -> u64 {
     let x = x.wrapping_add(GOLDEN);
     let x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

@@ -3,7 +3,7 @@
 
 pub mod checkpoint;
 pub mod fields;
-mod made_up;
+pub(crate) mod made_up;
 mod quantization;
 pub mod safetensors;
 

@@ -4,6 +4,7 @@ pub mod budget;
 pub mod config;
 pub mod decoder;
 pub mod gpu;
+pub mod parts;
 pub mod predict;
 pub mod rope;
 mod weights;

@@ -4,6 +4,7 @@ use crate::backend::Backend;
 use crate::error::{Error, Result};
 use crate::load::Source;
 use crate::model::config::ModelConfig;
+use crate::model::parts::{EMBEDDING, HEAD, Input, Part};
 use crate::tensor::{HostMatrix, HostTensor, MatrixFormat};
 
 /// The weights of one layer, on the device.
@@ -37,11 +38,6 @@ pub struct Weights<B: Backend> {
     /// `[vocab, hidden]`; `None` where the head is the embedding.
     pub head: Option<B::Matrix>,
 }
-
-/// A row for each token.
-const EMBEDDING: &str = "model.embed_tokens.weight";
-/// The output head, where it is not the embedding.
-const HEAD: &str = "lm_head.weight";
 
 impl<B: Backend> Weights<B> {
     /// Hands every tensor that the architecture has to the backend.
@@ -78,34 +74,32 @@ struct LayerLoader<'a, B: Backend> {
 
 impl<B: Backend> LayerLoader<'_, B> {
     fn load(&self) -> Result<Layer<B>> {
-        let (hidden, inner) = (self.config.hidden_size, self.config.intermediate_size);
-        let heads = self.config.heads;
-        let (query, kv) = (heads.query * heads.dim, heads.kv * heads.dim);
-        let qkv = [("q", query), ("k", kv), ("v", kv)];
-        let name = |part: &str| format!("self_attn.{part}_proj.weight");
-        let bias = |part: &str| format!("self_attn.{part}_proj.bias");
+        let (hidden, dim) = (self.config.hidden_size, self.config.heads.dim);
+        let bias = |part: &Part| {
+            let [n, _] = part.shape(self.config);
+            self.parameters(&format!("{}.bias", part.name()), n)
+        };
         Ok(Layer {
             attention_norm: self.vector("input_layernorm.weight", hidden)?,
-            qkv: self.matrix(&qkv.map(|(part, n)| (name(part), n)), hidden)?,
+            qkv: self.matrix(Input::Attention)?,
             qkv_bias: match self.config.qkv_bias {
                 true => {
-                    let parts = qkv.map(|(part, n)| self.parameters(&bias(part), n));
-                    let parts = parts.into_iter().collect::<Result<Vec<_>>>()?;
-                    Some(self.backend.vector(&parts)?)
+                    let parts = Input::Attention.parts().iter().map(bias);
+                    Some(self.backend.vector(&parts.collect::<Result<Vec<_>>>()?)?)
                 }
                 false => None,
             },
             qk_norm: match self.config.qk_norm {
                 true => Some((
-                    self.vector("self_attn.q_norm.weight", heads.dim)?,
-                    self.vector("self_attn.k_norm.weight", heads.dim)?,
+                    self.vector("self_attn.q_norm.weight", dim)?,
+                    self.vector("self_attn.k_norm.weight", dim)?,
                 )),
                 false => None,
             },
-            output: self.matrix(&[(name("o"), hidden)], query)?,
+            output: self.matrix(Input::Attended)?,
             mlp_norm: self.vector("post_attention_layernorm.weight", hidden)?,
-            gate_up: self.gated(inner, hidden)?,
-            down: self.matrix(&[("mlp.down_proj.weight".to_string(), hidden)], inner)?,
+            gate_up: self.gated()?,
+            down: self.matrix(Input::Activated)?,
         })
     }
 
@@ -117,25 +111,21 @@ impl<B: Backend> LayerLoader<'_, B> {
         self.backend.vector(&[self.parameters(name, len)?])
     }
 
-    /// Stacks matrices `[n, k]`, which must be of one format.
-    fn matrix(&self, parts: &[(String, usize)], k: usize) -> Result<B::Matrix> {
-        self.backend.matrix(self.parts(parts, k)?)
+    /// Stacks the matrices that read `input`, which must be of one format.
+    fn matrix(&self, input: Input) -> Result<B::Matrix> {
+        self.backend.matrix(self.parts(input)?)
     }
 
-    fn gated(&self, n: usize, k: usize) -> Result<B::Matrix> {
-        let names = ["gate", "up"].map(|part| (format!("mlp.{part}_proj.weight"), n));
-        let mut parts = self.parts(&names, k)?.into_iter();
-        let mut part = || parts.next().expect("as many tensors as names");
+    fn gated(&self) -> Result<B::Matrix> {
+        let mut parts = self.parts(Input::Mlp)?.into_iter();
+        let mut part = || parts.next().expect("gate and up");
         self.backend.gated(part(), part())
     }
 
-    fn parts(&self, parts: &[(String, usize)], k: usize) -> Result<Vec<HostMatrix>> {
-        let parts = parts
-            .iter()
-            .map(|(name, n)| {
-                self.source.matrix(&format!("model.layers.{}.{name}", self.layer), [*n, k])
-            })
-            .collect::<Result<Vec<HostMatrix>>>()?;
+    fn parts(&self, input: Input) -> Result<Vec<HostMatrix>> {
+        let read =
+            |part: &Part| self.source.matrix(&part.weight(self.layer), part.shape(self.config));
+        let parts = input.parts().iter().map(read).collect::<Result<Vec<HostMatrix>>>()?;
         let first = &parts[0];
         if let Some(other) = parts.iter().find(|part| part.format() != first.format()) {
             return Err(Error::invalid(
@@ -206,19 +196,17 @@ fn known(config: &ModelConfig, name: &str) -> bool {
         return false;
     }
     match part {
-        "input_layernorm.weight"
-        | "post_attention_layernorm.weight"
-        | "self_attn.q_proj.weight"
-        | "self_attn.k_proj.weight"
-        | "self_attn.v_proj.weight"
-        | "self_attn.o_proj.weight"
-        | "mlp.gate_proj.weight"
-        | "mlp.up_proj.weight"
-        | "mlp.down_proj.weight" => true,
-        "self_attn.q_proj.bias" | "self_attn.k_proj.bias" | "self_attn.v_proj.bias" => {
-            config.qkv_bias
-        }
+        "input_layernorm.weight" | "post_attention_layernorm.weight" => true,
         "self_attn.q_norm.weight" | "self_attn.k_norm.weight" => config.qk_norm,
-        _ => false,
+        _ => {
+            let is_one_of = |parts: &[Part], module| parts.iter().any(|part| part.name() == module);
+            match part.rsplit_once('.') {
+                Some((module, "weight")) => is_one_of(&Part::ALL, module),
+                Some((module, "bias")) => {
+                    config.qkv_bias && is_one_of(Input::Attention.parts(), module)
+                }
+                _ => false,
+            }
+        }
     }
 }

@@ -34,7 +34,8 @@ pub fn scales(
 ) -> Result<Vec<f32>> {
     let k = inputs.k;
     let magnitudes = inputs.mean_magnitudes();
-    let mut sample = backend.tensor(inputs.sample.len() / k, k, Role::Plain)?;
+    let rows = inputs.sample.len() / k;
+    let mut sample = backend.tensor(rows, k, Role::Plain)?;
     backend.upload(&inputs.sample, &mut sample)?;
     let mut best = vec![1.0; k];
     let mut least = f64::INFINITY;
@@ -45,7 +46,7 @@ pub fn scales(
             let scaled = scaled(tensor, Some(&scales), None);
             let quantised = matrix::int4(dir, &scaled, grid, Fit::Range)?;
             let off = off(tensor, &dequantize(&HostMatrix::Int4(quantised)), &scales);
-            error += squares(backend, &sample, off)?;
+            error += squares(backend, &sample, rows, off)?;
         }
         if error < least {
             (best, least) = (scales, error);
@@ -100,10 +101,10 @@ fn off(tensor: &HostTensor, quantised: &HostTensor, scales: &[f32]) -> HostTenso
 pub fn squares(
     backend: &CpuBackend,
     x: &<CpuBackend as Backend>::Tensor,
+    rows: usize,
     weights: HostTensor,
 ) -> Result<f64> {
     let n = weights.shape[0];
-    let rows = backend.download(x)?.len() / weights.shape[1];
     let weights = backend.matrix(vec![HostMatrix::Plain(weights)])?;
     let mut products = backend.tensor(rows, n, Role::Plain)?;
     backend.gemm(Phase::Prefill, x, &weights, Epilogue::Store, &mut products)?;

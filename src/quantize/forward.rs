@@ -3,7 +3,7 @@
 //!
 //! The same ops in the same order as the decoder, on the CPU; results have its bits.
 
-use super::layer::{HostLayer, Input, Part};
+use super::layer::HostLayer;
 use super::matrix::dequantize;
 use crate::backend::cpu::{self, CpuBackend};
 use crate::backend::{
@@ -11,11 +11,14 @@ use crate::backend::{
 };
 use crate::error::Result;
 use crate::model::ModelConfig;
+use crate::model::parts::{Input, Part};
 use crate::request::TokenId;
 use crate::tensor::{Dtype, HostMatrix, HostTensor};
+use std::ops::ControlFlow;
 
-/// Rows whose logits are computed at a time.
-const LOGIT_ROWS: usize = 64;
+/// The most rows whose logits are computed at a time: those of a long window would take more memory
+/// than a layer.
+pub const LOGIT_ROWS: usize = 64;
 
 /// Room for one window of text.
 pub struct Forward {
@@ -33,6 +36,9 @@ pub struct Forward {
     activated: cpu::Tensor,
 }
 
+/// Is shown each input of a layer, and tells whether to go on.
+type Look<'a> = dyn FnMut(Input, &cpu::Tensor) -> Result<ControlFlow<()>> + 'a;
+
 /// A layer that is ready to compute with.
 pub struct Prepared {
     index: usize,
@@ -49,6 +55,8 @@ pub struct Prepared {
 pub struct PreparedHead {
     norm: cpu::Vector,
     head: cpu::Matrix,
+    /// `[LOGIT_ROWS, vocab]`.
+    logits: cpu::Tensor,
 }
 
 impl Forward {
@@ -118,6 +126,7 @@ impl Forward {
         Ok(PreparedHead {
             norm: self.backend.vector(std::slice::from_ref(norm))?,
             head: self.backend.matrix(vec![plain(head)])?,
+            logits: self.backend.tensor(LOGIT_ROWS, self.config.vocab_size, Role::Plain)?,
         })
     }
 
@@ -140,19 +149,38 @@ impl Forward {
     /// # Errors
     /// As [`Forward::embed`].
     pub fn advance(&mut self, layer: &Prepared, hidden: &mut Vec<f32>) -> Result<()> {
-        *hidden = self.run(layer, hidden, None)?;
+        self.run(layer, hidden, &mut |_, _| Ok(ControlFlow::Continue(())))?;
+        *hidden = self.backend.download(&self.residual)?;
         Ok(())
     }
 
-    /// What the matrices that read `input` are multiplied with, `[rows, k]`.
+    /// What the matrices of a layer are multiplied with: each of `inputs`, which are in the order
+    /// of [`Input::ALL`], as `[rows, k]` to `each`. The layer runs once, as far as the last.
     ///
     /// # Errors
-    /// As [`Forward::embed`].
-    pub fn input(&mut self, layer: &Prepared, hidden: &[f32], input: Input) -> Result<Vec<f32>> {
-        self.run(layer, hidden, Some(input))
+    /// As [`Forward::embed`], and those of `each`.
+    pub fn inputs(
+        &mut self,
+        layer: &Prepared,
+        hidden: &[f32],
+        inputs: &[Input],
+        each: &mut dyn FnMut(Input, &[f32]) -> Result<()>,
+    ) -> Result<()> {
+        let b = self.backend;
+        self.run(layer, hidden, &mut |input, x| {
+            if inputs.contains(&input) {
+                each(input, &b.download(x)?)?;
+            }
+            Ok(match inputs.last() == Some(&input) {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(()),
+            })
+        })
     }
 
-    fn run(&mut self, l: &Prepared, hidden: &[f32], until: Option<Input>) -> Result<Vec<f32>> {
+    /// Leaves in `residual` what the layer makes of `hidden`, unless `look` ends it before: it is
+    /// shown the input of each matrix.
+    fn run(&mut self, l: &Prepared, hidden: &[f32], look: &mut Look<'_>) -> Result<()> {
         let (b, eps) = (self.backend, self.config.rms_norm_eps);
         let phase = Phase::Prefill;
         let mut batch = Batch::new(phase);
@@ -163,8 +191,8 @@ impl Forward {
         b.upload(hidden, &mut self.residual)?;
         let [attention, mlp] = &l.norms;
         b.rmsnorm(&self.residual, Norm { weight: attention, eps, out: &mut self.normed });
-        if until == Some(Input::Attention) {
-            return b.download(&self.normed);
+        if look(Input::Attention, &self.normed)?.is_break() {
+            return Ok(());
         }
         let bias = l.bias.as_ref().map_or(Epilogue::Store, Epilogue::Bias);
         b.gemm(phase, &self.normed, &l.qkv, bias, &mut self.qkv)?;
@@ -173,47 +201,38 @@ impl Forward {
         b.rope_append(&self.step, 0, &self.qkv, norm, &self.rope, &mut self.query, kv)?;
         let window = self.config.windows[l.index];
         b.attention(&self.step, 0, window, &self.query, kv, &mut self.attended)?;
-        if until == Some(Input::Attended) {
-            return b.download(&self.attended);
+        if look(Input::Attended, &self.attended)?.is_break() {
+            return Ok(());
         }
         let norm = Norm { weight: mlp, eps, out: &mut self.normed };
         let add = Epilogue::Residual(norm);
         b.gemm(phase, &self.attended, &l.output, add, &mut self.residual)?;
-        if until == Some(Input::Mlp) {
-            return b.download(&self.normed);
+        if look(Input::Mlp, &self.normed)?.is_break() {
+            return Ok(());
         }
         b.gemm(phase, &self.normed, &l.gate_up, Epilogue::SwiGlu, &mut self.activated)?;
-        if until == Some(Input::Activated) {
-            return b.download(&self.activated);
+        if look(Input::Activated, &self.activated)?.is_break() {
+            return Ok(());
         }
         // The norm that an op leaves behind is not read: which one it is belongs to the next layer.
         let norm = Norm { weight: attention, eps, out: &mut self.normed };
         let add = Epilogue::Residual(norm);
-        b.gemm(phase, &self.activated, &l.down, add, &mut self.residual)?;
-        b.download(&self.residual)
+        b.gemm(phase, &self.activated, &l.down, add, &mut self.residual)
     }
 
-    /// The logits of the residual stream `[rows, hidden]`: some rows at a time to `each`, with the
-    /// number of the first.
+    /// The logits `[rows, vocab]` of the residual stream `[rows, hidden]`, at most [`LOGIT_ROWS`]
+    /// rows.
     ///
     /// # Errors
-    /// As [`Forward::embed`], and those of `each`.
-    pub fn logits(
-        &mut self,
-        head: &PreparedHead,
-        hidden: &[f32],
-        each: &mut dyn FnMut(usize, &[f32]),
-    ) -> Result<()> {
+    /// As [`Forward::embed`].
+    pub fn logits(&mut self, head: &mut PreparedHead, hidden: &[f32]) -> Result<Vec<f32>> {
+        let rows = hidden.len() / self.config.hidden_size;
+        assert!(rows <= LOGIT_ROWS, "the logits of {rows} rows at once");
         let (b, eps) = (self.backend, self.config.rms_norm_eps);
-        let (width, vocab) = (self.config.hidden_size, self.config.vocab_size);
-        let mut logits = b.tensor(LOGIT_ROWS, vocab, Role::Plain)?;
-        for (i, rows) in hidden.chunks(LOGIT_ROWS * width).enumerate() {
-            b.upload(rows, &mut self.residual)?;
-            b.rmsnorm(&self.residual, Norm { weight: &head.norm, eps, out: &mut self.normed });
-            b.gemm(Phase::Decode, &self.normed, &head.head, Epilogue::Store, &mut logits)?;
-            each(i * LOGIT_ROWS, &b.download(&logits)?);
-        }
-        Ok(())
+        b.upload(hidden, &mut self.residual)?;
+        b.rmsnorm(&self.residual, Norm { weight: &head.norm, eps, out: &mut self.normed });
+        b.gemm(Phase::Decode, &self.normed, &head.head, Epilogue::Store, &mut head.logits)?;
+        b.download(&head.logits)
     }
 }
 

@@ -37,7 +37,8 @@ pub struct Gptq {
 impl Gptq {
     /// From H, `[k, k]`, whose upper triangle is not read. With `ordered`, columns with
     /// the largest inputs are done first, while the most columns are left to make up for them;
-    /// groups lie as they did. `None` if H is not positive definite in spite of the damping.
+    /// groups lie as they did. `None` if H is not positive definite in spite of the damping. Works
+    /// in the memory of H.
     pub fn new(mut hessian: Vec<f64>, k: usize, ordered: bool) -> Option<Gptq> {
         assert_eq!(hessian.len(), k * k, "a Hessian of {k} columns");
         let mean = (0..k).map(|i| hessian[i * k + i]).sum::<f64>() / k as f64;
@@ -48,30 +49,21 @@ impl Gptq {
             order.sort_by(|&a, &b| hessian[b * k + b].total_cmp(&hessian[a * k + a]));
             order
         });
-        if let Some(order) = &order {
-            let symmetric = |i: usize, j: usize| hessian[i.max(j) * k + i.min(j)];
-            let mut moved = vec![0.0; k * k];
-            moved.par_chunks_mut(k).enumerate().for_each(|(i, row)| {
-                for (j, x) in row.iter_mut().enumerate() {
-                    *x = symmetric(order[i], order[j]);
-                }
-            });
-            hessian = moved;
-        } else {
-            // The factorisation reads the lower triangle of the reversed matrix: the upper one.
-            for i in 0..k {
-                for j in 0..i {
-                    hessian[j * k + i] = hessian[i * k + j];
-                }
+        // The factorisation reads the lower triangle of the reversed matrix: the upper one.
+        for i in 0..k {
+            for j in 0..i {
+                hessian[j * k + i] = hessian[i * k + j];
             }
+        }
+        if let Some(order) = &order {
+            linalg::permute(&mut hessian, order);
         }
         hessian.reverse();
         if !linalg::cholesky(&mut hessian, k) {
             return None;
         }
         linalg::invert_lower(&mut hessian, k);
-        let upper = hessian.iter().rev().map(|x| *x as f32).collect();
-        Some(Gptq { k, upper, order })
+        Some(Gptq { k, upper: narrowed(hessian, k), order })
     }
 
     /// Quantises a matrix `[n, k]`.
@@ -179,6 +171,19 @@ impl Gptq {
             }
         }
     }
+}
+
+/// A matrix reversed and in f32. What has been read is given back row by row, so that there is
+/// never more in memory than the matrix was.
+fn narrowed(mut matrix: Vec<f64>, k: usize) -> Vec<f32> {
+    let mut reversed = Vec::with_capacity(matrix.len());
+    while !matrix.is_empty() {
+        let rest = matrix.len().saturating_sub(BLOCK * k);
+        reversed.extend(matrix[rest..].iter().rev().map(|x| *x as f32));
+        matrix.truncate(rest);
+        matrix.shrink_to_fit();
+    }
+    reversed
 }
 
 /// The weights were finite when they were read; updates may have made them overflow, in which case

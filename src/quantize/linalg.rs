@@ -1,7 +1,7 @@
 //! Factors of symmetric matrices in f64, blocked and on all threads.
 //!
-//! Both functions cost `n^3 / 6` multiply-adds, nearly all of them in `subtract`, whose loop the
-//! compiler vectorises. Matrices are row-major, `[n, n]`.
+//! The factor and its inverse cost `n^3 / 6` multiply-adds each, nearly all of them in `subtract`,
+//! whose loop the compiler vectorises. Matrices are row-major, `[n, n]`.
 
 use rayon::prelude::*;
 use std::ops::{Mul, Sub};
@@ -37,6 +37,35 @@ where
         let row = &rows[(blocks.len() * TERMS + i) * stride..][..out.len()];
         for (out, x) in out.iter_mut().zip(row) {
             *out = *out - *c * *x;
+        }
+    }
+}
+
+/// Rows and columns of `[n, n]` in another order, in place: `[i, j]` becomes what was
+/// `[order[i], order[j]]`.
+///
+/// # Panics
+/// If `order` leaves out a row; a row that comes twice leaves out another.
+pub fn permute(a: &mut [f64], order: &[usize]) {
+    let n = order.len();
+    assert_eq!(a.len(), n * n, "a matrix [{n}, {n}]");
+    a.par_chunks_mut(n).for_each(|row| {
+        let before = row.to_vec();
+        row.iter_mut().zip(order).for_each(|(x, &from)| *x = before[from]);
+    });
+    // Each cycle of the order hands on the row that it began with until that is at its end.
+    let mut is_done = vec![false; n];
+    for start in 0..n {
+        let mut at = start;
+        while !is_done[at] {
+            is_done[at] = true;
+            let from = order[at];
+            assert!(from == start || !is_done[from], "row {from} comes twice");
+            if from != start {
+                let (first, second) = a.split_at_mut(at.max(from) * n);
+                first[at.min(from) * n..][..n].swap_with_slice(&mut second[..n]);
+                at = from;
+            }
         }
     }
 }

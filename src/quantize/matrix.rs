@@ -6,7 +6,7 @@ use super::{Grid, Method};
 use crate::error::{Error, Result};
 use crate::tensor::int4::{Int4Matrix, Int4Row, Int4Shape, Int4Tensor};
 use crate::tensor::{Dtype, HostMatrix, HostTensor, Int8Tensor};
-use half::{bf16, f16};
+use half::f16;
 use rayon::prelude::*;
 use std::path::Path;
 
@@ -84,7 +84,7 @@ pub fn int4(dir: &Path, tensor: &HostTensor, grid: Grid, fit: Fit<'_>) -> Result
 /// # Errors
 /// [`Error::Invalid`] naming the tensor, if a row does not hold whole groups.
 pub fn int4_shape(dir: &Path, tensor: &HostTensor, grid: Grid) -> Result<Int4Shape> {
-    let [n, k] = matrix_shape(tensor);
+    let [n, k] = tensor.matrix_shape();
     let group = grid.columns();
     match k.is_multiple_of(group) {
         true => Ok(Int4Shape { n, k, group, zero_points: grid.zero_points }),
@@ -102,7 +102,7 @@ pub fn int4_shape(dir: &Path, tensor: &HostTensor, grid: Grid) -> Result<Int4Sha
 /// [`Error::Invalid`] naming the tensor, if a weight is not finite.
 pub fn int8(dir: &Path, tensor: &HostTensor) -> Result<Int8Tensor> {
     const HIGHEST: f32 = 127.0;
-    let [n, k] = matrix_shape(tensor);
+    let [n, k] = tensor.matrix_shape();
     let (mut values, mut scales) = (vec![0i8; n * k], vec![0.0f32; n]);
     let rows = values.par_chunks_mut(k).zip(&mut scales).enumerate();
     let spoilt = rows.filter_map(|(row, (values, scale))| {
@@ -160,7 +160,7 @@ fn dequantize_row(row: &Int4Row<'_>, group: usize, order: Option<&[u32]>, out: &
 
 /// Elements `first..` of a row, exactly.
 pub fn read_row(tensor: &HostTensor, row: usize, first: usize, out: &mut [f32]) {
-    let [_, k] = matrix_shape(tensor);
+    let [_, k] = tensor.matrix_shape();
     let size = tensor.dtype.size();
     let bytes = &tensor.bytes.as_slice()[(row * k + first) * size..][..out.len() * size];
     match tensor.dtype {
@@ -183,17 +183,15 @@ pub fn read_row(tensor: &HostTensor, row: usize, first: usize, out: &mut [f32]) 
     }
 }
 
-/// A matrix of bf16 numbers, each the nearest to one of `values`.
-pub fn to_bf16(name: &str, shape: Vec<usize>, values: &[f32]) -> HostTensor {
-    let bytes: Vec<u8> = values.iter().flat_map(|v| bf16::from_f32(*v).to_le_bytes()).collect();
-    HostTensor::new(name, Dtype::Bf16, shape, bytes.into())
-}
-
-fn matrix_shape(tensor: &HostTensor) -> [usize; 2] {
-    match tensor.shape[..] {
-        [n, k] => [n, k],
-        _ => panic!("{tensor:?} is not a matrix"),
-    }
+/// The elements of a matrix that is not quantised yet; `dir` is for messages.
+///
+/// # Errors
+/// [`Error::Invalid`] naming the tensor, if it is.
+pub(super) fn plain<'a>(dir: &Path, matrix: &'a HostMatrix) -> Result<&'a HostTensor> {
+    matrix.as_plain().ok_or_else(|| {
+        let what = format!("tensor {}", matrix.name());
+        Error::invalid(dir, what, matrix.format(), "16 or 32 bits, to be quantised")
+    })
 }
 
 /// The error of a weight that is no number.

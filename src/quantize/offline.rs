@@ -1,23 +1,25 @@
 //! A model quantised from its first layer to its last, with the texts that calibrate and rate it
 //! passing through as the layers are done.
 //!
-//! In memory at a time: one layer, what calibration remembers of the inputs of its matrices, and
-//! for each window of text the residual stream, `4 * hidden` bytes a token (twice that for a text
-//! that is rated: before and after).
+//! In memory at a time: one layer (or the head), what calibration remembers of the inputs of its
+//! matrices, and for each window of text the residual stream, `4 * hidden` bytes a token (twice
+//! that for a text that is rated: before and after). Logits of [`LOGIT_ROWS`] rows before and after
+//! are all that rating has at once.
 
+use super::Head;
 use super::awq;
-use super::forward::{Forward, Prepared};
+use super::forward::{Forward, LOGIT_ROWS};
 use super::gptq::Gptq;
 use super::inputs::Inputs;
-use super::layer::{HostLayer, Input, Part};
+use super::layer::HostLayer;
 use super::matrix::{self, Fit};
 use super::options::{Algorithm, Options};
 use super::quality::Quality;
 use super::receipt::{self, MatrixReceipt, Receipt, Scaling};
-use super::{Head, source};
 use crate::error::{Error, Result};
 use crate::load::Source;
 use crate::model::ModelConfig;
+use crate::model::parts::{EMBEDDING, HEAD, Input, Part, module_of};
 use crate::request::TokenId;
 use crate::tensor::{HostMatrix, HostTensor};
 
@@ -57,7 +59,8 @@ pub struct Job<'a> {
     pub config: &'a ModelConfig,
     /// What is to be made of it.
     pub options: &'a Options,
-    /// Windows of the calibration text; none if the method needs none.
+    /// Windows of the calibration text; a method that [calibrates](Algorithm::calibrates) needs
+    /// one, and for the others they are only what errors of products are told by.
     pub calibration: &'a [Vec<TokenId>],
     /// Windows of the text whose predictions are compared; none if that is not asked for.
     pub rated: &'a [Vec<TokenId>],
@@ -77,7 +80,13 @@ pub struct Outcome {
 ///
 /// # Errors
 /// What the weights or the options make impossible, and those of the sink.
+///
+/// # Panics
+/// If the method calibrates and there is no calibration text.
 pub fn run(job: &Job<'_>, sink: &mut dyn Sink) -> Result<Option<Outcome>> {
+    let algorithm = job.options.algorithm;
+    let has_text = job.calibration.iter().any(|window| !window.is_empty());
+    assert!(has_text || !algorithm.calibrates(), "{algorithm} without a calibration text");
     let longest = job.calibration.iter().chain(job.rated).map(Vec::len).max();
     let mut run = Run {
         job,
@@ -89,9 +98,9 @@ pub fn run(job: &Job<'_>, sink: &mut dyn Sink) -> Result<Option<Outcome>> {
     };
     let config = job.config;
     let shape = [config.vocab_size, config.hidden_size];
-    let embedding = job.source.matrix(source::EMBEDDING, shape)?;
+    let embedding = job.source.matrix(EMBEDDING, shape)?;
     run.embed(&embedding)?;
-    sink.matrix(module(source::EMBEDDING), &embedding)?;
+    sink.matrix(module_of(EMBEDDING), &embedding)?;
     for index in 0..config.layers {
         if !(job.go_on)(index) {
             return Ok(None);
@@ -111,14 +120,10 @@ pub fn run(job: &Job<'_>, sink: &mut dyn Sink) -> Result<Option<Outcome>> {
     sink.vector(&norm)?;
     let (stored, made) = run.head()?;
     if !(config.tied && job.options.head == Head::Stored) {
-        sink.matrix(module(source::HEAD), &made)?;
+        sink.matrix(module_of(HEAD), &made)?;
     }
     let quality = run.rate(&norm, &stored, &made)?;
     Ok(Some(Outcome { receipt: run.receipt(&quality), quality }))
-}
-
-fn module(name: &str) -> &str {
-    name.trim_end_matches(".weight")
 }
 
 struct Run<'a> {
@@ -176,16 +181,17 @@ impl Run<'_> {
         index: usize,
         fit: Fit<'_>,
     ) -> Result<()> {
+        let inputs = match self.calibration.is_empty() {
+            true => None,
+            false => Some(self.all_inputs(stored, index)?),
+        };
+        let (dir, grid) = (self.job.source.dir(), self.job.options.grid);
         for input in Input::ALL {
-            let inputs = match self.calibration.is_empty() {
-                true => None,
-                false => Some(self.inputs(stored, index, input, false)?),
-            };
+            let inputs = inputs.as_ref().map(|inputs| &inputs[input as usize]);
             for &part in self.quantised(index, input) {
-                let tensor = self.plain(stored.matrix(part))?;
-                let (dir, grid) = (self.job.source.dir(), self.job.options.grid);
+                let tensor = matrix::plain(dir, stored.matrix(part))?;
                 let matrix = HostMatrix::Int4(matrix::int4(dir, tensor, grid, fit)?);
-                self.note(index, tensor, &matrix, Scaling::default(), inputs.as_ref())?;
+                self.note(index, tensor, &matrix, Scaling::default(), inputs)?;
                 made.matrices[part as usize] = matrix;
             }
         }
@@ -200,14 +206,14 @@ impl Run<'_> {
             if parts.is_empty() {
                 continue;
             }
-            let mut inputs = self.inputs(made, index, input, true)?;
+            let [mut inputs] = self.inputs(made, index, [input], true)?;
             let hessian = inputs.hessian.take().expect("it was asked for");
             let gptq = Gptq::new(hessian, inputs.k, options.ordered).ok_or_else(|| {
                 let what = format!("the calibration inputs of {}", parts[0].module(index));
                 Error::invalid(dir, what, "no positive definite Hessian", "more text, or awq")
             })?;
             for &part in parts {
-                let tensor = self.plain(stored.matrix(part))?;
+                let tensor = matrix::plain(dir, stored.matrix(part))?;
                 let fit = Fit::Squares { importance: None };
                 let matrix = HostMatrix::Int4(gptq.quantize(dir, tensor, options.grid, fit)?);
                 self.note(index, tensor, &matrix, Scaling::default(), Some(&inputs))?;
@@ -219,10 +225,7 @@ impl Run<'_> {
 
     /// All inputs as the stored layer makes them; then scales, then grids.
     fn awq(&mut self, stored: &HostLayer, made: &mut HostLayer, index: usize) -> Result<()> {
-        let mut inputs = Vec::new();
-        for input in Input::ALL {
-            inputs.push(self.inputs(stored, index, input, false)?);
-        }
+        let inputs = self.all_inputs(stored, index)?;
         let mut scales = Vec::new();
         for (input, inputs) in Input::ALL.into_iter().zip(&inputs) {
             scales.push(self.scales(stored, made, index, input, inputs)?);
@@ -245,7 +248,7 @@ impl Run<'_> {
             }
             let fit = Fit::Squares { importance: Some(&importance) };
             for &part in self.quantised(index, input) {
-                let tensor = self.plain(stored.matrix(part))?;
+                let tensor = matrix::plain(dir, stored.matrix(part))?;
                 let scaling = Scaling { columns, rows: rows(part) };
                 let scaled = awq::scaled(tensor, scaling.columns, scaling.rows);
                 let matrix = HostMatrix::Int4(matrix::int4(dir, &scaled, grid, fit)?);
@@ -277,12 +280,10 @@ impl Run<'_> {
         if !can || parts.is_empty() {
             return Ok(None);
         }
-        let tensors = parts
-            .iter()
-            .map(|part| self.plain(stored.matrix(*part)))
-            .collect::<Result<Vec<_>>>()?;
-        let forward = self.forward.as_ref().expect("there is a calibration text");
         let (dir, grid) = (self.job.source.dir(), self.job.options.grid);
+        let tensors = parts.iter().map(|part| matrix::plain(dir, stored.matrix(*part)));
+        let tensors = tensors.collect::<Result<Vec<_>>>()?;
+        let forward = self.forward.as_ref().expect("there is a calibration text");
         let mut scales = awq::scales(forward.backend(), dir, inputs, &tensors, grid)?;
         let norm = match input {
             Input::Attention => Some(0),
@@ -295,22 +296,32 @@ impl Run<'_> {
         Ok(Some(scales))
     }
 
-    /// What the calibration text makes of the inputs of some matrices of a layer.
-    fn inputs(
+    /// What the calibration text makes of the inputs of all matrices of a layer.
+    fn all_inputs(&mut self, layer: &HostLayer, index: usize) -> Result<[Inputs; 4]> {
+        self.inputs(layer, index, Input::ALL, false)
+    }
+
+    /// The same of some of them, in the order of [`Input::ALL`].
+    fn inputs<const N: usize>(
         &mut self,
         layer: &HostLayer,
         index: usize,
-        input: Input,
+        wanted: [Input; N],
         with_hessian: bool,
-    ) -> Result<Inputs> {
+    ) -> Result<[Inputs; N]> {
         let forward = self.forward.as_mut().expect("there is a calibration text");
-        let [_, k] = layer.matrix(input.parts()[0]).shape();
+        let backend = *forward.backend();
         let rows: usize = self.job.calibration.iter().map(Vec::len).sum();
-        let prepared: Prepared = forward.prepare(layer, index)?;
-        let mut inputs = Inputs::new(k, rows, with_hessian);
+        let mut inputs = wanted.map(|input| {
+            let [_, k] = layer.matrix(input.parts()[0]).shape();
+            Inputs::new(k, rows, with_hessian)
+        });
+        let prepared = forward.prepare(layer, index)?;
         for hidden in &self.calibration {
-            let x = forward.input(&prepared, hidden, input)?;
-            inputs.add(forward.backend(), &x)?;
+            let mut inputs = inputs.iter_mut();
+            forward.inputs(&prepared, hidden, &wanted, &mut |_, x| {
+                inputs.next().expect("one for each that is wanted").add(&backend, x)
+            })?;
         }
         Ok(inputs)
     }
@@ -321,13 +332,6 @@ impl Run<'_> {
             true => &[],
             false => input.parts(),
         }
-    }
-
-    fn plain<'b>(&self, matrix: &'b HostMatrix) -> Result<&'b HostTensor> {
-        matrix.as_plain().ok_or_else(|| {
-            let what = format!("tensor {}", matrix.name());
-            Error::invalid(self.job.source.dir(), what, matrix.format(), "16 or 32 bits")
-        })
     }
 
     fn note(
@@ -347,13 +351,13 @@ impl Run<'_> {
     /// rtn search its grids.
     fn head(&mut self) -> Result<(HostMatrix, HostMatrix)> {
         let Job { source, config, options, .. } = self.job;
-        let name = if config.tied { source::EMBEDDING } else { source::HEAD };
+        let name = if config.tied { EMBEDDING } else { HEAD };
         let stored = source.matrix(name, [config.vocab_size, config.hidden_size])?;
         if options.head == Head::Stored {
             return Ok((stored.clone(), stored));
         }
-        let mut tensor = self.plain(&stored)?.clone();
-        tensor.name = source::HEAD.to_string();
+        let mut tensor = matrix::plain(source.dir(), &stored)?.clone();
+        tensor.name = HEAD.to_string();
         let made = match options.head {
             Head::Int8 => HostMatrix::Int8(matrix::int8(source.dir(), &tensor)?),
             _ => {
@@ -377,23 +381,23 @@ impl Run<'_> {
     ) -> Result<Quality> {
         let mut quality = Quality::default();
         let Some(forward) = &mut self.forward else { return Ok(quality) };
-        let vocab = self.job.config.vocab_size;
-        let stored = forward.prepare_head(norm, stored)?;
-        let made = forward.prepare_head(norm, made)?;
+        let (hidden, vocab) = (self.job.config.hidden_size, self.job.config.vocab_size);
+        let mut stored = forward.prepare_head(norm, stored)?;
+        let mut made = forward.prepare_head(norm, made)?;
         let windows = self.job.rated.iter().zip(&self.before).zip(&self.after);
         for ((tokens, before), after) in windows {
             // The last row predicts a token that the window does not have.
-            let targets = &tokens[1..];
-            let mut chunks = Vec::new();
-            forward.logits(&stored, before, &mut |_, rows| chunks.push(rows.to_vec()))?;
-            let mut chunks = chunks.into_iter();
-            forward.logits(&made, after, &mut |first, after| {
-                let before = chunks.next().expect("as many rows before as after");
-                let rows = before.chunks(vocab).zip(after.chunks(vocab));
-                for ((before, after), target) in rows.zip(targets.iter().skip(first)) {
-                    quality.add(before, after, target.index());
+            let mut targets = tokens[1..].iter();
+            let rows = LOGIT_ROWS * hidden;
+            for (before, after) in before.chunks(rows).zip(after.chunks(rows)) {
+                let before = forward.logits(&mut stored, before)?;
+                let after = forward.logits(&mut made, after)?;
+                for (before, after) in before.chunks(vocab).zip(after.chunks(vocab)) {
+                    if let Some(target) = targets.next() {
+                        quality.add(before, after, target.index());
+                    }
                 }
-            })?;
+            }
         }
         Ok(quality)
     }

@@ -1,9 +1,9 @@
 //! What is asked of an offline quantisation.
 
-use super::layer::{Input, Part};
 use super::{Grid, Head};
 use crate::error::{Error, Result};
 use crate::model::ModelConfig;
+use crate::model::parts::{Input, Part};
 use std::fmt;
 use std::str::FromStr;
 

@@ -3,20 +3,22 @@
 //! The directory is written beside its final place under another name, and renamed when all of it
 //! is on the disk: under the final name there is a whole model or nothing.
 
-use super::layer::{HostLayer, Part};
+use super::Head;
+use super::layer::HostLayer;
+use super::matrix::{int4_shape, plain};
 use super::offline::Sink;
 use super::options::Options;
 use super::pack::{self, Packed};
-use super::{Head, source};
 use crate::error::{Error, Result};
 use crate::load::Source;
 use crate::load::checkpoint::{INDEX_FILE, SINGLE_FILE, read_json_text};
 use crate::model::ModelConfig;
+use crate::model::parts::{EMBEDDING, HEAD, Part, module_of};
 use crate::tensor::{HostMatrix, HostTensor};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{Seek, SeekFrom, Write};
+use std::io::{ErrorKind, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 /// What weights are called in formats that are not copied: they would not be the model's any more.
@@ -57,11 +59,11 @@ pub fn layout(
         entries.insert(tensor.name.clone(), Entry { dtype, shape: tensor.shape.clone() });
     };
     let shape = [config.vocab_size, config.hidden_size];
-    let embedding = plain(source, source.matrix(source::EMBEDDING, shape)?)?;
-    vector(&embedding, &mut entries);
+    let embedding = source.matrix(EMBEDDING, shape)?;
+    vector(plain(source.dir(), &embedding)?, &mut entries);
     vector(&source.vector("model.norm.weight", config.hidden_size)?, &mut entries);
     let quantised = |module: &str, tensor: &HostTensor, entries: &mut BTreeMap<String, Entry>| {
-        let shape = super::matrix::int4_shape(source.dir(), tensor, options.grid)?;
+        let shape = int4_shape(source.dir(), tensor, options.grid)?;
         let (n, k, groups) = (shape.n, shape.k, shape.groups());
         packed(entries, module, [n, k], [n, k / 8], [n, groups]);
         if shape.zero_points {
@@ -74,17 +76,17 @@ pub fn layout(
         let layer = HostLayer::load(source, config, index)?;
         layer.vectors().for_each(|tensor| vector(tensor, &mut entries));
         for part in Part::ALL {
-            let tensor = plain(source, layer.matrix(part).clone())?;
+            let tensor = plain(source.dir(), layer.matrix(part))?;
             match options.keeps(index, part) {
-                true => vector(&tensor, &mut entries),
-                false => quantised(&part.module(index), &tensor, &mut entries)?,
+                true => vector(tensor, &mut entries),
+                false => quantised(&part.module(index), tensor, &mut entries)?,
             }
         }
     }
-    let module = "lm_head";
-    let stored = if config.tied { source::EMBEDDING } else { source::HEAD };
-    let mut head = plain(source, source.matrix(stored, shape)?)?;
-    head.name = source::HEAD.to_string();
+    let module = module_of(HEAD);
+    let stored = source.matrix(if config.tied { EMBEDDING } else { HEAD }, shape)?;
+    let mut head = plain(source.dir(), &stored)?.clone();
+    head.name = HEAD.to_string();
     match options.head {
         Head::Stored if config.tied => {}
         Head::Stored => vector(&head, &mut entries),
@@ -111,21 +113,6 @@ fn packed(
     add(".weight_packed", "I32", &words);
     add(".weight_scale", "BF16", &scales);
     add(".weight_shape", "I64", &[2]);
-}
-
-fn plain(source: &dyn Source, matrix: HostMatrix) -> Result<HostTensor> {
-    match matrix {
-        HostMatrix::Plain(tensor) => Ok(tensor),
-        other => {
-            let what = format!("tensor {}", other.name());
-            Err(Error::invalid(
-                source.dir(),
-                what,
-                other.format(),
-                "16 or 32 bits, to be quantised",
-            ))
-        }
-    }
 }
 
 /// A safetensors file whose tensors come in any order, each written where it belongs.
@@ -182,9 +169,8 @@ impl TensorFile {
             .map_err(Error::io(&self.path, "cannot write"))
     }
 
-    fn finish(self) -> Result<()> {
+    fn finish(self) {
         assert!(self.missing.is_empty(), "tensors that never came: {:?}", self.missing.keys());
-        self.file.sync_all().map_err(Error::io(&self.path, "cannot write"))
     }
 }
 
@@ -266,10 +252,13 @@ impl Output {
     /// [`Error::Usage`] if something took the name meanwhile, [`Error::Io`] if it cannot be
     /// written.
     pub fn finish(self) -> Result<()> {
-        self.file.finish()?;
+        self.file.finish();
+        sync_files(&self.partial.0)?;
         // A rename would replace an empty directory.
         check_free(&self.out)?;
-        fs::rename(&self.partial.0, &self.out).map_err(Error::io(&self.out, "cannot rename to it"))
+        fs::rename(&self.partial.0, &self.out)
+            .map_err(Error::io(&self.out, "cannot rename to it"))?;
+        sync_directory(parent(&self.out))
     }
 }
 
@@ -287,6 +276,25 @@ impl Sink for Output {
     fn matrix(&mut self, module: &str, matrix: &HostMatrix) -> Result<()> {
         let tensors = pack::pack(matrix);
         tensors.iter().try_for_each(|t| self.file.write(&format!("{module}{}", t.suffix), t))
+    }
+}
+
+/// Waits until the files of a directory and their names are on the disk.
+fn sync_files(dir: &Path) -> Result<()> {
+    for entry in fs::read_dir(dir).map_err(Error::io(dir, "cannot read"))? {
+        let path = entry.map_err(Error::io(dir, "cannot read"))?.path();
+        let synced = File::open(&path).and_then(|file| file.sync_all());
+        synced.map_err(Error::io(&path, "cannot write"))?;
+    }
+    sync_directory(dir)
+}
+
+/// Waits until the names in a directory are on the disk. Some file systems of networks cannot be
+/// asked that of a directory; what they hold is written as they see fit.
+fn sync_directory(dir: &Path) -> Result<()> {
+    match File::open(dir).and_then(|file| file.sync_all()) {
+        Err(e) if matches!(e.kind(), ErrorKind::InvalidInput | ErrorKind::Unsupported) => Ok(()),
+        synced => synced.map_err(Error::io(dir, "cannot write")),
     }
 }
 
@@ -363,7 +371,7 @@ fn quantization_config(config: &ModelConfig, options: &Options) -> Value {
         }),
         Head::Int4 => json!({ "group_0": group(json!(["Linear"]), layers) }),
         Head::Stored => {
-            ignore.push("lm_head".to_string());
+            ignore.push(module_of(HEAD).to_string());
             json!({ "group_0": group(json!(["Linear"]), layers) })
         }
     };

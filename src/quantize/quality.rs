@@ -4,6 +4,7 @@
 //! (Künsch 1989) and gives the middle 95 % of the means of a thousand draws. Two ways of
 //! quantising are compared token by token: their difference varies far less than either.
 
+use crate::load::made_up::{GOLDEN, mixed};
 use serde::Serialize;
 
 /// Neighbouring tokens that are drawn together.
@@ -90,13 +91,12 @@ pub fn bootstrap(values: &[f64]) -> Mean {
     let of = |(sum, count): (f64, usize)| if count == 0 { 0.0 } else { sum / count as f64 };
     let add = |a: (f64, usize), b: &(f64, usize)| (a.0 + b.0, a.1 + b.1);
     let mean = of(blocks.iter().fold((0.0, 0), add));
-    // SplitMix64 (Steele, Lea and Flood 2014): the same text gives the same interval.
+    // SplitMix64: the same text gives the same interval.
     let mut state = 0u64;
     let mut draw = || {
-        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let x = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((x ^ (x >> 31)) % blocks.len() as u64) as usize
+        let drawn = mixed(state);
+        state = state.wrapping_add(GOLDEN);
+        (drawn % blocks.len() as u64) as usize
     };
     let mut means: Vec<f64> = (0..DRAWS)
         .map(|_| of((0..blocks.len()).fold((0.0, 0), |sum, _| add(sum, &blocks[draw()]))))

@@ -7,6 +7,7 @@ use super::quality::Summary;
 use crate::backend::cpu::CpuBackend;
 use crate::backend::{Backend, Role};
 use crate::error::Result;
+use crate::model::parts::module_of;
 use crate::tensor::{HostMatrix, HostTensor};
 use serde::Serialize;
 
@@ -77,11 +78,12 @@ pub fn compare(
     let output_error = match inputs {
         None => None,
         Some((inputs, backend)) => {
-            let mut sample = backend.tensor(inputs.sample.len() / k, k, Role::Plain)?;
+            let rows = inputs.sample.len() / k;
+            let mut sample = backend.tensor(rows, k, Role::Plain)?;
             backend.upload(&inputs.sample, &mut sample)?;
             let squares = |values: &[f32]| {
                 let tensor = HostTensor::from_f32("weights", vec![n, k], values);
-                awq::squares(backend, &sample, tensor)
+                awq::squares(backend, &sample, rows, tensor)
             };
             Some(ratio(squares(&off)?, squares(&weights)?))
         }
@@ -89,7 +91,7 @@ pub fn compare(
     let squares = |values: &[f32]| values.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>();
     Ok(MatrixReceipt {
         layer,
-        module: stored.name.trim_end_matches(".weight").to_string(),
+        module: module_of(&stored.name).to_string(),
         bits: bits(quantised),
         weights: n * k,
         error: ratio(squares(&off), squares(&weights)),

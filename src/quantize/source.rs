@@ -2,16 +2,12 @@
 
 use super::matrix;
 use super::{Grid, Head, Scheme};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::load::Source;
 use crate::model::ModelConfig;
+use crate::model::parts::{EMBEDDING, HEAD};
 use crate::tensor::{HostMatrix, HostTensor, MatrixFormat};
 use std::path::Path;
-
-/// The matrix that a tied head is.
-pub(super) const EMBEDDING: &str = "model.embed_tokens.weight";
-/// The output head.
-pub(super) const HEAD: &str = "lm_head.weight";
 
 /// The weights of another source, quantised one by one as they are asked for: what is in memory is
 /// what the caller keeps, and one matrix. Embedding, norms and biases pass as they are.
@@ -29,15 +25,7 @@ impl<'a> Quantizing<'a> {
     }
 
     fn plain(&self, name: &str, shape: [usize; 2]) -> Result<HostTensor> {
-        match self.source.matrix(name, shape)? {
-            HostMatrix::Plain(tensor) => Ok(tensor),
-            other => Err(Error::invalid(
-                self.dir(),
-                format!("tensor {name}"),
-                other.format(),
-                "16 or 32 bits, to be quantised",
-            )),
-        }
+        matrix::plain(self.dir(), &self.source.matrix(name, shape)?).cloned()
     }
 
     fn head(&self, shape: [usize; 2]) -> Result<HostMatrix> {

@@ -79,10 +79,7 @@ impl HostMatrix {
     /// If it is a tensor of other than two dimensions.
     pub fn shape(&self) -> [usize; 2] {
         match self {
-            HostMatrix::Plain(tensor) => match tensor.shape[..] {
-                [n, k] => [n, k],
-                _ => panic!("{tensor:?} is not a matrix"),
-            },
+            HostMatrix::Plain(tensor) => tensor.matrix_shape(),
             HostMatrix::Int8(tensor) => [tensor.n, tensor.k],
             HostMatrix::Int4(tensor) => [tensor.shape.n, tensor.shape.k],
         }

@@ -57,6 +57,16 @@ fn scales_that_are_no_scales() {
             refused(name, false, |_| {}, change, &["tensor", &scale, place, "not zero"]);
         }
     }
+    // A head has a scale for each row, whatever its weights are.
+    for (bits, found) in [(0, "found 0 in"), (0x7f80, "found inf in"), (0x7fc0, "found NaN in")] {
+        let change = |tensors: &mut Tensors| {
+            let scale = tensors.get_mut("lm_head.weight_scale").unwrap();
+            assert_eq!(scale.dtype, Dtype::BF16);
+            scale.set_bits(5, bits);
+        };
+        let parts = ["tensor lm_head.weight_scale", found, "row 5, column 0", "not zero"];
+        refused("compressed_head_8", false, |_| {}, change, &parts);
+    }
     let negative_zero = |tensors: &mut Tensors| {
         part(tensors, "mlp.down_proj.scales").set_bits(0, 0x8000);
     };

@@ -5,6 +5,8 @@ use super::edited::Stored;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
+use proptest::strategy::ValueTree;
+use ridgepoint::error::Result;
 use ridgepoint::load::{Checkpoint, Source};
 use ridgepoint::tensor::{HostMatrix, MatrixFormat};
 use safetensors::Dtype;
@@ -17,75 +19,9 @@ use std::fs;
 const SHAPE: [usize; 2] = [16, 128];
 const WEIGHT: &str = "model.layers.0.mlp.up_proj.weight";
 
-fn config() -> impl Strategy<Value = Value> {
-    let group = select(vec![-1, 64, 128, 32, 256]);
-    let bits = select(vec![4, 4, 4, 4, 8]);
-    let method = select(vec!["gptq", "gptq_v2", "awq", "compressed-tensors"]);
-    (method, bits, group, any::<bool>(), any::<bool>()).prop_map(
-        |(method, bits, group, flag, ordered)| match method {
-            "awq" => json!({"quant_method": method, "bits": bits, "group_size": group}),
-            "compressed-tensors" => {
-                let strategy = if group == -1 { "channel" } else { "group" };
-                let actorder = if ordered { "group" } else { "weight" };
-                json!({"quant_method": method, "format": "pack-quantized", "ignore": [],
-                    "config_groups": {"a": {"targets": ["re:.*up_p"], "weights": {
-                        "num_bits": bits, "strategy": strategy, "group_size": group,
-                        "symmetric": flag, "actorder": actorder}}}})
-            }
-            version => json!({"quant_method": "gptq", "checkpoint_format": version, "sym": flag,
-                "bits": bits, "group_size": group, "desc_act": ordered}),
-        },
-    )
-}
+const METHODS: [&str; 4] = ["gptq", "gptq_v2", "awq", "compressed-tensors"];
 
-/// Shapes that fit some layout of [`SHAPE`], more often than not that of the part.
-fn shape(part: &str) -> impl Strategy<Value = Vec<usize>> + use<> {
-    let fit: Vec<Vec<usize>> = match part {
-        "qweight" => vec![vec![16, 16], vec![128, 2]],
-        "weight_packed" => vec![vec![16, 16], vec![16, 32]],
-        "qzeros" => vec![vec![1, 2], vec![2, 2]],
-        "weight_zero_point" => vec![vec![2, 1], vec![2, 2]],
-        "scales" => vec![vec![1, 16], vec![2, 16]],
-        "weight_scale" => vec![vec![16, 1], vec![16, 2]],
-        "weight_shape" => vec![vec![2]],
-        _ => vec![vec![128]],
-    };
-    let odd = vec(0usize..20, 0..3);
-    prop_oneof![7 => select(fit), 1 => odd]
-}
-
-fn tensor(part: &'static str) -> impl Strategy<Value = Stored> {
-    let usual = match part {
-        "scales" | "weight_scale" => Dtype::F16,
-        "weight_shape" => Dtype::I64,
-        _ => Dtype::I32,
-    };
-    let dtype = prop_oneof![9 => Just(usual), 1 => select(vec![Dtype::I8, Dtype::BF16])];
-    (shape(part), dtype, any::<u64>()).prop_map(move |(shape, dtype, seed)| {
-        let elements: usize = shape.iter().product();
-        let mut state = seed;
-        let data = (0..elements * dtype.bitsize() / 8).map(|i| {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            let random = (state >> 56) as u8;
-            match part {
-                // Mostly sound: scales of about 1, groups in turns, the shape that is asked for.
-                "scales" | "weight_scale" if i % 2 == 1 && random < 250 => 0x3c,
-                "g_idx" | "weight_g_idx" if seed % 3 > 0 => {
-                    u8::from(i % 4 == 0) * ((i / 4) as u8 / (1 + seed % 2 * 63) as u8 % 2)
-                }
-                "weight_shape" if seed % 4 > 0 => {
-                    [16, 0, 0, 0, 0, 0, 0, 0, 128][i.min(8)] * u8::from(i == 0 || i == 8)
-                }
-                "qzeros" if seed % 2 == 0 => 0x77 + 0x11 * (seed % 4 / 2) as u8,
-                _ => random,
-            }
-        });
-        let data = data.collect();
-        Stored { dtype, shape, data }
-    })
-}
-
-const PARTS: [&str; 8] = [
+const PARTS: [&str; 9] = [
     "qweight",
     "qzeros",
     "scales",
@@ -94,7 +30,115 @@ const PARTS: [&str; 8] = [
     "weight_scale",
     "weight_shape",
     "weight_zero_point",
+    "weight_g_idx",
 ];
+
+/// A configuration and the tensors beside it.
+#[derive(Debug, Clone)]
+struct Case {
+    method: &'static str,
+    config: Value,
+    tensors: Vec<(&'static str, Stored)>,
+}
+
+fn case() -> impl Strategy<Value = Case> {
+    let group = prop_oneof![9 => select(vec![-1, 64, 128]), 1 => select(vec![32, 256])];
+    let bits = prop_oneof![9 => Just(4), 1 => Just(8)];
+    let drawn = (select(METHODS.to_vec()), bits, group, any::<bool>(), any::<bool>());
+    drawn.prop_flat_map(|(method, bits, group, flag, ordered)| {
+        let config = config(method, bits, group, flag, ordered);
+        let groups = if group == 64 { 2 } else { 1 };
+        let present = |part: &str| match part.ends_with("g_idx") {
+            true if ordered => 0.9,
+            true => 0.3,
+            false => 0.98,
+        };
+        let tensors = PARTS.map(|part| {
+            proptest::option::weighted(present(part), tensor(part, method, groups))
+                .prop_map(move |stored| stored.map(|stored| (part, stored)))
+        });
+        tensors.prop_map(move |tensors| Case {
+            method,
+            config: config.clone(),
+            tensors: tensors.into_iter().flatten().collect(),
+        })
+    })
+}
+
+fn config(method: &str, bits: i32, group: i32, flag: bool, ordered: bool) -> Value {
+    match method {
+        "awq" => json!({"quant_method": method, "bits": bits, "group_size": group}),
+        "compressed-tensors" => {
+            let strategy = if group == -1 { "channel" } else { "group" };
+            let actorder = if ordered && strategy == "group" { "group" } else { "weight" };
+            json!({"quant_method": method, "format": "pack-quantized", "ignore": [],
+                "config_groups": {"a": {"targets": ["re:.*up_p"], "weights": {
+                    "num_bits": bits, "strategy": strategy, "group_size": group,
+                    "symmetric": flag, "actorder": actorder}}}})
+        }
+        version => json!({"quant_method": "gptq", "checkpoint_format": version, "sym": flag,
+            "bits": bits, "group_size": group, "desc_act": ordered}),
+    }
+}
+
+/// Shapes of a part of [`SHAPE`]: most often that of the configuration, or that of another one.
+fn shape(part: &str, method: &str, groups: usize) -> impl Strategy<Value = Vec<usize>> + use<> {
+    let of = |method: &str, groups: usize| match part {
+        "qweight" if method == "awq" => vec![128, 2],
+        "qweight" | "weight_packed" => vec![16, 16],
+        "qzeros" => vec![groups, 2],
+        "weight_zero_point" => vec![2, groups],
+        "scales" => vec![groups, 16],
+        "weight_scale" => vec![16, groups],
+        "weight_shape" => vec![2],
+        _ => vec![128],
+    };
+    let other = select(vec![of("awq", groups), of("gptq", 3 - groups), vec![16, 32]]);
+    prop_oneof![18 => Just(of(method, groups)), 1 => other, 1 => vec(0usize..20, 0..3)]
+}
+
+fn tensor(
+    part: &'static str,
+    method: &'static str,
+    groups: usize,
+) -> impl Strategy<Value = Stored> {
+    let usual = match part {
+        "scales" | "weight_scale" => Dtype::F16,
+        "weight_shape" => Dtype::I64,
+        _ => Dtype::I32,
+    };
+    let dtype = prop_oneof![19 => Just(usual), 1 => select(vec![Dtype::I8, Dtype::BF16])];
+    (shape(part, method, groups), dtype, any::<u64>()).prop_map(move |(shape, dtype, seed)| {
+        let elements: usize = shape.iter().product();
+        let mut state = seed;
+        let data = (0..elements * dtype.bitsize() / 8).map(|i| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let random = (state >> 56) as u8;
+            match part {
+                // Mostly sound: scales of about 1, groups in turns or in runs, the shape that is
+                // asked for, the zero point that stands for none.
+                "scales" | "weight_scale" if i % 2 == 1 && random < 252 => 0x3c,
+                "g_idx" | "weight_g_idx" if seed % 8 > 0 => {
+                    let run = if seed % 2 == 0 { 1 } else { 64 };
+                    u8::from(i % 4 == 0) * (i / 4 / run % groups) as u8
+                }
+                "weight_shape" if seed % 8 > 0 => {
+                    [16, 0, 0, 0, 0, 0, 0, 0, 128][i.min(8)] * u8::from(i == 0 || i == 8)
+                }
+                "qzeros" if seed % 4 > 0 => {
+                    if (method == "gptq") == (seed % 4 > 1) {
+                        0x77
+                    } else {
+                        0x88
+                    }
+                }
+                _ => random,
+            }
+        });
+        let data = data.collect();
+        Stored { dtype, shape, data }
+    })
+}
 
 fn check(matrix: &HostMatrix, format: MatrixFormat) {
     assert_eq!((matrix.shape(), matrix.format()), (SHAPE, format));
@@ -112,55 +156,49 @@ fn check(matrix: &HostMatrix, format: MatrixFormat) {
     }
 }
 
+/// What is made of a checkpoint of these tensors.
+fn read(case: &Case) -> Result<HostMatrix> {
+    let dir = tempfile::tempdir().unwrap();
+    let config = json!({ "quantization_config": case.config });
+    fs::write(dir.path().join("config.json"), config.to_string()).unwrap();
+    let module = WEIGHT.strip_suffix(".weight").unwrap();
+    let views = case.tensors.iter().map(|(part, stored)| {
+        let view = TensorView::new(stored.dtype, stored.shape.clone(), &stored.data);
+        (format!("{module}.{part}"), view.unwrap())
+    });
+    let path = dir.path().join("model.safetensors");
+    safetensors::serialize_to_file(views, None, &path).unwrap();
+    let checkpoint = Checkpoint::open(dir.path())?;
+    checkpoint.names();
+    let format = checkpoint.format(WEIGHT, SHAPE);
+    let matrix = checkpoint.matrix(WEIGHT, SHAPE)?;
+    check(&matrix, format.expect("the format of what is read"));
+    Ok(matrix)
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None,
         ..ProptestConfig::default() })]
 
     #[test]
-    fn tensors_are_refused_or_read(
-        config in config(),
-        stored in PARTS.map(tensor),
-        index in tensor("weight_g_idx"),
-    ) {
-        let dir = tempfile::tempdir().unwrap();
-        let config = json!({ "quantization_config": config });
-        fs::write(dir.path().join("config.json"), config.to_string()).unwrap();
-        let module = WEIGHT.strip_suffix(".weight").unwrap();
-        let mut tensors: BTreeMap<String, &Stored> = BTreeMap::new();
-        for (part, stored) in PARTS.iter().zip(&stored).chain([(&"weight_g_idx", &index)]) {
-            tensors.insert(format!("{module}.{part}"), stored);
-        }
-        let views = tensors.iter().map(|(name, stored)| {
-            let view = TensorView::new(stored.dtype, stored.shape.clone(), &stored.data);
-            (name.clone(), view.unwrap())
-        });
-        let path = dir.path().join("model.safetensors");
-        safetensors::serialize_to_file(views, None, &path).unwrap();
-        let checkpoint = match Checkpoint::open(dir.path()) {
-            Ok(checkpoint) => checkpoint,
-            Err(error) => {
-                prop_assert!(error.is_mistake(), "{}", error);
-                return Ok(());
-            }
-        };
-        checkpoint.names();
-        match (checkpoint.format(WEIGHT, SHAPE), checkpoint.matrix(WEIGHT, SHAPE)) {
-            (Ok(format), Ok(matrix)) => check(&matrix, format),
-            (Err(error), Ok(_)) => prop_assert!(false, "the format alone is refused: {}", error),
-            (_, Err(error)) => prop_assert!(error.is_mistake(), "{}", error),
+    fn tensors_are_refused_or_read(case in case()) {
+        if let Err(error) = read(&case) {
+            prop_assert!(error.is_mistake(), "{}", error);
         }
     }
 }
 
-/// The random tensors above are not all refused.
+/// The random checkpoints above are not all refused, of no method, nor all read.
 #[test]
 fn random_tensors_are_often_sound() {
-    use proptest::strategy::ValueTree;
     let mut runner = proptest::test_runner::TestRunner::deterministic();
-    let mut fits = 0;
-    for _ in 0..200 {
-        let stored = tensor("qweight").new_tree(&mut runner).unwrap().current();
-        fits += usize::from(stored.dtype == Dtype::I32 && stored.shape == [16, 16]);
+    let mut fates = BTreeMap::from(METHODS.map(|method| (method, [0, 0])));
+    for _ in 0..400 {
+        let case = case().new_tree(&mut runner).unwrap().current();
+        let fates = fates.get_mut(case.method).unwrap();
+        fates[usize::from(read(&case).is_ok())] += 1;
     }
-    assert!(fits > 40, "{fits}");
+    for (method, [refused, read]) in fates {
+        assert!(refused > 15 && read > 15, "{method}: {refused} refused, {read} read");
+    }
 }

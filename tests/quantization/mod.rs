@@ -6,6 +6,7 @@ mod bad_tensors;
 mod edited;
 mod inputs;
 mod models;
+mod widths;
 mod written;
 
 use crate::common::fixture;

@@ -8,9 +8,9 @@ use ridgepoint::backend::Phase;
 use ridgepoint::backend::cpu::CpuBackend;
 use ridgepoint::load::{Checkpoint, Quantization, Source};
 use ridgepoint::model::budget::{Formats, HeadFormat, Int4Group, WeightFormat, weight_bytes};
+use ridgepoint::model::parts::Part;
 use ridgepoint::model::{ModelConfig, refuse_strangers};
 use ridgepoint::quantize::Dequantized;
-use ridgepoint::quantize::layer::Part;
 use ridgepoint::tensor::MatrixFormat;
 use std::fs;
 

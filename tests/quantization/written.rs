@@ -3,7 +3,7 @@
 use crate::common::{fixture, ridgepoint, root, stderr, stdout};
 use ridgepoint::load::{Checkpoint, Source};
 use ridgepoint::model::ModelConfig;
-use ridgepoint::quantize::layer::Part;
+use ridgepoint::model::parts::Part;
 use ridgepoint::quantize::{Quantizing, Scheme};
 use ridgepoint::tensor::HostMatrix;
 use std::fs;
@@ -59,7 +59,7 @@ fn directories_hold_what_quantising_at_load_makes() {
         let mut names = vec![("model.embed_tokens.weight".to_string(), table)];
         for layer in 0..config.layers {
             let parts = Part::ALL.into_iter();
-            names.extend(parts.map(|p| (format!("{}.weight", p.module(layer)), p.shape(&config))));
+            names.extend(parts.map(|p| (p.weight(layer), p.shape(&config))));
         }
         names.extend((!config.tied).then(|| ("lm_head.weight".to_string(), table)));
         for (name, shape) in names {

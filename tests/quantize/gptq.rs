@@ -97,30 +97,47 @@ fn products_lose_less_than_by_rtn() {
 }
 
 /// Frantar et al. 2022 by equations (2) and (3): the inverse is kept whole, and loses a row and a
-/// column with each column of weights that is done.
-fn by_the_paper(weights: &[f32], k: usize, hessian: &[f64], group: usize) -> Vec<u8> {
+/// column with each column of weights that is done. With `ordered`, columns stay where they are and
+/// are visited from the largest input to the smallest, on grids of the weights as they were.
+fn by_the_paper(
+    weights: &[f32],
+    k: usize,
+    hessian: &[f64],
+    group: usize,
+    ordered: bool,
+) -> Vec<u8> {
     let mean = (0..k).map(|i| hessian[i * k + i]).sum::<f64>() / k as f64;
     let mut whole: Vec<f64> =
         (0..k * k).map(|at| hessian[(at / k).max(at % k) * k + (at / k).min(at % k)]).collect();
     (0..k).for_each(|i| whole[i * k + i] += 0.01 * mean);
+    let mut left: Vec<usize> = (0..k).collect();
+    if ordered {
+        left.sort_by(|&a, &b| whole[b * k + b].total_cmp(&whole[a * k + a]));
+    }
     let mut inverse = inverted(whole, k);
     let mut rows: Vec<Vec<f64>> =
         weights.chunks(k).map(|row| row.iter().map(|w| f64::from(*w)).collect()).collect();
-    let mut grids = vec![rtn::grid((0.0, 1.0), false); rows.len()];
+    let grid = |row: &[f64]| {
+        let weights: Vec<f32> = row.iter().map(|w| *w as f32).collect();
+        rtn::grid(rtn::range(&weights).unwrap(), false)
+    };
+    let mut grids: Vec<Vec<_>> =
+        rows.iter().map(|row| row.chunks(group).map(grid).collect()).collect();
     let mut quants = vec![0; weights.len()];
-    for i in 0..k {
-        for (r, row) in rows.iter_mut().enumerate() {
-            if i % group == 0 {
-                let group: Vec<f32> = row[i..i + group].iter().map(|w| *w as f32).collect();
-                grids[r] = rtn::grid(rtn::range(&group).unwrap(), false);
-            }
-            let q = rtn::nearest(row[i] as f32, grids[r]);
-            quants[r * k + i] = q;
-            let off = (row[i] - f64::from(rtn::value(q, grids[r]))) / inverse[i * k + i];
-            (i..k).for_each(|j| row[j] -= off * inverse[i * k + j]);
-        }
+    while !left.is_empty() {
+        let i = left.remove(0);
         let pivot: Vec<f64> = inverse[i * k..(i + 1) * k].to_vec();
-        for a in i + 1..k {
+        for (r, row) in rows.iter_mut().enumerate() {
+            if !ordered && i.is_multiple_of(group) {
+                grids[r][i / group] = grid(&row[i..i + group]);
+            }
+            let grid = grids[r][i / group];
+            let q = rtn::nearest(row[i] as f32, grid);
+            quants[r * k + i] = q;
+            let off = (row[i] - f64::from(rtn::value(q, grid))) / pivot[i];
+            left.iter().for_each(|&j| row[j] -= off * pivot[j]);
+        }
+        for &a in &left {
             let factor = pivot[a] / pivot[i];
             (0..k).for_each(|b| inverse[a * k + b] -= factor * pivot[b]);
         }
@@ -155,14 +172,25 @@ fn points_are_those_of_the_paper() {
     let (n, k, group) = (19, 320, 64);
     let weights = normal(n * k, 4, 0.02);
     let hessian = remembered(&inputs(900, k), k).hessian.unwrap();
-    let expected = by_the_paper(&weights, k, &hessian, group);
-    let gptq = Gptq::new(hessian, k, false).unwrap();
     let tensor = matrix("w", n, k, &weights);
-    let found = gptq.quantize(Path::new(""), &tensor, grid(group, false), Fit::Range).unwrap();
-    // In f32 a weight near the middle of two points may fall to the other one, and those after it
-    // then make up for another error.
-    let same = found.matrix.quants.iter().zip(&expected).filter(|(a, b)| a == b).count();
-    assert!(same as f64 > 0.98 * expected.len() as f64, "{same} of {}", expected.len());
+    let [in_order, by_size] = [false, true].map(|ordered| {
+        let expected = by_the_paper(&weights, k, &hessian, group, ordered);
+        let gptq = Gptq::new(hessian.clone(), k, ordered).unwrap();
+        let found = gptq.quantize(Path::new(""), &tensor, grid(group, false), Fit::Range).unwrap();
+        // In f32 a weight near the middle of two points may fall to the other one, and those after
+        // it then make up for another error.
+        let same = alike(&found.matrix.quants, &expected);
+        assert!(same > 0.98, "ordered {ordered}: {same}");
+        expected
+    });
+    let same = alike(&in_order, &by_size);
+    assert!(same < 0.9, "both orders give {same} of the points, so that neither is told apart");
+}
+
+/// The share of points that are the same.
+fn alike(a: &[u8], b: &[u8]) -> f64 {
+    assert_eq!(a.len(), b.len());
+    a.iter().zip(b).filter(|(a, b)| a == b).count() as f64 / a.len() as f64
 }
 
 #[test]

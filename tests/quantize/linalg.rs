@@ -1,7 +1,7 @@
 //! Factors of symmetric matrices, against their definition.
 
 use super::numbers;
-use ridgepoint::quantize::linalg::{cholesky, invert_lower};
+use ridgepoint::quantize::linalg::{cholesky, invert_lower, permute};
 
 /// `A A^T + I`.
 fn positive(n: usize, seed: u64) -> Vec<f64> {
@@ -39,6 +39,31 @@ fn factors_give_back_the_matrix_and_its_inverse() {
             }
         }
     }
+}
+
+#[test]
+fn rows_and_columns_take_the_places_of_an_order() {
+    // Nothing moves, one cycle, cycles of several lengths, the order of random numbers.
+    let random = |n: usize| {
+        let (mut order, sizes) = ((0..n).collect::<Vec<_>>(), numbers(n, 7));
+        order.sort_by(|&a, &b| sizes[a].total_cmp(&sizes[b]));
+        order
+    };
+    let orders = [vec![0], vec![0, 1, 2], vec![1, 2, 3, 0], vec![3, 1, 4, 0, 2, 5], random(150)];
+    for order in orders {
+        let n = order.len();
+        let mut found: Vec<f64> = (0..n * n).map(|at| at as f64).collect();
+        permute(&mut found, &order);
+        for (at, found) in found.into_iter().enumerate() {
+            assert_eq!(found, (order[at / n] * n + order[at % n]) as f64, "{order:?}");
+        }
+    }
+}
+
+#[test]
+#[should_panic(expected = "row 1 comes twice")]
+fn an_order_that_leaves_out_a_row_is_a_fault() {
+    permute(&mut [0.0; 9], &[1, 2, 1]);
 }
 
 #[test]

@@ -8,8 +8,9 @@ use ridgepoint::backend::cpu::CpuBackend;
 use ridgepoint::engine::Generator;
 use ridgepoint::error::Result;
 use ridgepoint::load::{Checkpoint, Source};
+use ridgepoint::model::parts::Input;
 use ridgepoint::model::{Decoder, Limits, ModelConfig};
-use ridgepoint::quantize::forward::Forward;
+use ridgepoint::quantize::forward::{Forward, LOGIT_ROWS};
 use ridgepoint::quantize::layer::HostLayer;
 use ridgepoint::quantize::offline::{Job, Nowhere, run};
 use ridgepoint::quantize::output::Output;
@@ -167,14 +168,45 @@ fn layer_by_layer_has_the_bits_of_the_decoder() {
             true => table,
             false => checkpoint.matrix("lm_head.weight", shape).unwrap(),
         };
-        let head = forward.prepare_head(&norm, &head).unwrap();
-        let mut found = Vec::new();
-        let mut each = |first: usize, rows: &[f32]| {
-            let rows = rows.chunks(config.vocab_size).zip(tokens[1..].iter().skip(first));
-            found.extend(rows.map(|(row, token)| -log_prob(row, *token)));
-        };
-        forward.logits(&head, &hidden, &mut each).unwrap();
+        let mut head = forward.prepare_head(&norm, &head).unwrap();
+        let chunks = hidden.chunks(LOGIT_ROWS * config.hidden_size);
+        let logits: Vec<f32> =
+            chunks.flat_map(|rows| forward.logits(&mut head, rows).unwrap()).collect();
+        let rows = logits.chunks(config.vocab_size).zip(&tokens[1..]);
+        let found: Vec<f32> = rows.map(|(row, token)| -log_prob(row, *token)).collect();
         assert_eq!(found, expected, "{name}");
+    }
+}
+
+/// All inputs of a layer in one pass, or each in a pass of its own.
+#[test]
+fn inputs_of_a_layer_are_the_same_together_and_alone() {
+    let dir = fixture("qwen3_tied");
+    let config = ModelConfig::load(&dir).unwrap();
+    let checkpoint = Checkpoint::open(&dir).unwrap();
+    let tokens = tokens(70, config.vocab_size, 5);
+    let shape = [config.vocab_size, config.hidden_size];
+    let table = checkpoint.matrix("model.embed_tokens.weight", shape).unwrap();
+    let mut forward = Forward::new(&config, 70).unwrap();
+    let hidden = forward.embed(&tokens, &table).unwrap();
+    let layer = HostLayer::load(&checkpoint, &config, 0).unwrap();
+    let prepared = forward.prepare(&layer, 0).unwrap();
+    let mut inputs = |wanted: &[Input]| {
+        let mut found = Vec::new();
+        let mut each = |input, x: &[f32]| {
+            found.push((input, x.to_vec()));
+            Ok(())
+        };
+        forward.inputs(&prepared, &hidden, wanted, &mut each).unwrap();
+        found
+    };
+    let together = inputs(&Input::ALL);
+    assert_eq!(together.len(), 4);
+    for (input, x) in together {
+        let [_, k] = layer.matrix(input.parts()[0]).shape();
+        assert_eq!(x.len(), 70 * k, "{input:?}");
+        assert!(x.iter().any(|x| *x != 0.0), "{input:?}");
+        assert!(inputs(&[input]) == [(input, x)], "{input:?}");
     }
 }
 
@@ -298,6 +330,14 @@ fn every_family_stays_itself() {
         for algorithm in [Algorithm::Rtn, Algorithm::Awq, Algorithm::Gptq] {
             let (config, out) = written(name, algorithm, Head::Stored, &["*.down_proj=16"]);
             let reader = Reader::open(&out.path().join("model"));
+            // Scales of columns are taken over by the norm before them, which no other method
+            // changes.
+            for norm in ["input_layernorm", "post_attention_layernorm"] {
+                let norm = format!("model.layers.0.{norm}.weight");
+                let before = stored.vector(&norm, config.hidden_size).unwrap().to_f32();
+                let (_, after) = &reader.tensors[&norm];
+                assert_eq!(before != *after, algorithm == Algorithm::Awq, "{name} {algorithm}");
+            }
             let tokens = tokens(200, config.vocab_size, 9);
             let before = nll(&config, &stored, &tokens);
             let after = nll(&reader.model_config(), &reader, &tokens);
@@ -307,6 +347,19 @@ fn every_family_stays_itself() {
         let [rtn, awq, gptq] = errors[..] else { unreachable!() };
         assert!(rtn > 0.0 && awq < 1.3 * rtn && gptq < 1.3 * rtn, "{name}: {errors:?}");
     }
+}
+
+/// Rated text is no calibration text.
+#[test]
+#[should_panic(expected = "awq without a calibration text")]
+fn a_method_that_calibrates_needs_a_text() {
+    let dir = fixture("qwen3_tied");
+    let config = ModelConfig::load(&dir).unwrap();
+    let checkpoint = Checkpoint::open(&dir).unwrap();
+    let options = &options(Algorithm::Awq, Head::Stored, &["*.down_proj=16"]);
+    let rated = &[tokens(20, config.vocab_size, 1)][..];
+    let (source, config, go_on) = (&checkpoint, &config, &|_: usize| true);
+    let _ = run(&Job { source, config, options, calibration: &[], rated, go_on }, &mut Nowhere);
 }
 
 #[test]

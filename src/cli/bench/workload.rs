@@ -1,5 +1,6 @@
 //! Requests that are made up, and when they arrive: the same for the same seed, on any machine.
 
+use crate::load::made_up::{GOLDEN, mixed};
 use crate::request::{Request, SamplingParams, TokenId};
 use std::time::Duration;
 
@@ -120,11 +121,9 @@ impl Random {
     }
 
     fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let x = self.0;
-        let x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        x ^ (x >> 31)
+        let drawn = mixed(self.0);
+        self.0 = self.0.wrapping_add(GOLDEN);
+        drawn
     }
 
     /// Even in 0 to below 1.

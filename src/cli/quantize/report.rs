@@ -2,7 +2,7 @@
 
 use crate::cli::output::Output;
 use crate::error::{Error, Result};
-use crate::quantize::layer::Part;
+use crate::model::parts::Part;
 use crate::quantize::offline::Outcome;
 use crate::quantize::quality::{Mean, Summary, paired};
 use crate::quantize::receipt::{MatrixReceipt, Receipt};

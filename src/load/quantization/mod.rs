@@ -129,6 +129,13 @@ impl Layout {
         }
     }
 
+    /// Whether a matrix `[n, k]` of 4 bits, and its zero points, fill their words: n is what AWQ
+    /// packs, and GPTQ too for zero points.
+    fn packs_whole_words(self, [n, k]: [usize; 2]) -> bool {
+        let along_n = self == Layout::PackQuantized || n.is_multiple_of(parts::NIBBLES);
+        along_n && (self == Layout::Awq || k.is_multiple_of(parts::NIBBLES))
+    }
+
     /// Whether zero points are stored even where they are all 8.
     fn stores_all_zeros(self) -> bool {
         self != Layout::PackQuantized

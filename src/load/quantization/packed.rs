@@ -50,8 +50,8 @@ impl Packed {
             Bits::Four => NIBBLES,
             Bits::Eight => 4,
         };
-        let packs_rows = layout != Layout::PackQuantized;
-        if packs_rows && !n.is_multiple_of(NIBBLES) || layout != Layout::Awq && k % NIBBLES > 0 {
+        // Rows of 8 bits that do not fill their last word are filled up.
+        if scheme.bits == Bits::Four && !layout.packs_whole_words([n, k]) {
             let expected = format!("multiples of {NIBBLES}, as {} packs them", layout.weights());
             return Err(unfit(format!("a matrix [{n}, {k}]"), expected));
         }

@@ -90,8 +90,7 @@ impl PackedParts<'_> {
             let found = format!("a matrix [{n}, {k}]");
             return unfit(Part::Shape, found, format!("columns in groups of {group}"));
         }
-        let packs_rows = self.layout != Layout::PackQuantized;
-        if packs_rows && !n.is_multiple_of(NIBBLES) || !k.is_multiple_of(NIBBLES) {
+        if !self.layout.packs_whole_words([n, k]) {
             let found = format!("a matrix [{n}, {k}]");
             return unfit(Part::Shape, found, format!("multiples of {NIBBLES}"));
         }

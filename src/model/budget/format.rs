@@ -1,8 +1,9 @@
 //! The formats of weights on a device, and their bytes.
 
-use super::{BF16, layer_matrices, layer_parts};
+use super::{BF16, layer_matrices};
 use crate::error::{Error, Result};
 use crate::model::ModelConfig;
+use crate::model::parts::{HEAD, Input};
 use crate::tensor::MatrixFormat;
 use std::fmt;
 use std::str::FromStr;
@@ -132,20 +133,20 @@ impl Formats {
     ) -> Result<Formats> {
         let mut matrices = Vec::new();
         for layer in 0..config.layers {
-            for (matrix, parts) in layer_parts(config) {
+            for input in Input::ALL {
                 let mut formats = Vec::new();
-                for (part, shape) in parts {
-                    formats.push(format(&format!("model.layers.{layer}.{part}.weight"), shape)?);
+                for part in input.parts() {
+                    formats.push(format(&part.weight(layer), part.shape(config))?);
                 }
                 // Parts of different formats are refused when they are stacked.
-                matrices.push((layer, matrix, WeightFormat::on_device(formats[0])));
+                matrices.push((layer, input.product(), WeightFormat::on_device(formats[0])));
             }
         }
         let head = match config.tied {
             true => HeadFormat::Bf16,
             false => {
                 let shape = [config.vocab_size, config.hidden_size];
-                match format("lm_head.weight", shape)? {
+                match format(HEAD, shape)? {
                     MatrixFormat::Int8 => HeadFormat::Int8,
                     stored => WeightFormat::on_device(stored).into(),
                 }

@@ -18,6 +18,7 @@ pub use step::{Cost, StepLoad, sample, seen, step, step_in};
 
 use crate::backend::PAGE_SIZE;
 use crate::model::ModelConfig;
+use crate::model::parts::Input;
 
 /// Bytes of an element of weights, activations, keys and values.
 const BF16: u64 = 2;
@@ -59,33 +60,13 @@ pub fn size(bytes: u64) -> String {
     format!("{value:.digits$} {}", units[unit])
 }
 
-/// A stored matrix of a layer: its name there, rows and columns.
-type Part = (&'static str, [usize; 2]);
-
-/// The matrices of a layer by the names of their products, each with those that are stored of it.
-fn layer_parts(config: &ModelConfig) -> [(&'static str, Vec<Part>); 4] {
-    let (heads, hidden) = (config.heads, config.hidden_size);
-    let (query, kv) = (heads.query * heads.dim, heads.kv * heads.dim);
-    let gate = [config.intermediate_size, hidden];
-    let qkv = vec![
-        ("self_attn.q_proj", [query, hidden]),
-        ("self_attn.k_proj", [kv, hidden]),
-        ("self_attn.v_proj", [kv, hidden]),
-    ];
-    [
-        ("qkv", qkv),
-        ("output", vec![("self_attn.o_proj", [hidden, query])]),
-        ("gate_up", vec![("mlp.gate_proj", gate), ("mlp.up_proj", gate)]),
-        ("down", vec![("mlp.down_proj", [hidden, config.intermediate_size])]),
-    ]
-}
-
-/// The matrices of a layer: name, rows, columns.
+/// The matrices of a layer as they are multiplied with: the name of the product, rows, columns.
 fn layer_matrices(config: &ModelConfig) -> [(&'static str, u64, u64); 4] {
-    layer_parts(config).map(|(name, parts)| {
-        let rows: usize = parts.iter().map(|(_, [n, _])| n).sum();
-        let (_, [_, columns]) = parts[0];
-        (name, rows as u64, columns as u64)
+    Input::ALL.map(|input| {
+        let shapes = input.parts().iter().map(|part| part.shape(config));
+        let rows: usize = shapes.map(|[n, _]| n).sum();
+        let [_, columns] = input.parts()[0].shape(config);
+        (input.product(), rows as u64, columns as u64)
     })
 }
 
