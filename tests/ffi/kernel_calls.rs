@@ -30,7 +30,7 @@ use ridgepoint::ffi::status::rp_status::*;
 use std::ffi::CStr;
 use std::ptr::{null, null_mut};
 
-fn upload<T: bytemuck::NoUninit>(kernels: *mut rp_kernels, data: &[T]) -> u64 {
+pub(super) fn upload<T: bytemuck::NoUninit>(kernels: *mut rp_kernels, data: &[T]) -> u64 {
     let (mut at, bytes) = (0, bytemuck::cast_slice::<T, u8>(data));
     // SAFETY: as the header asks, here and below.
     ok(unsafe { rp_memory_alloc(kernels, bytes.len(), &mut at) });
@@ -38,7 +38,11 @@ fn upload<T: bytemuck::NoUninit>(kernels: *mut rp_kernels, data: &[T]) -> u64 {
     at
 }
 
-fn download<T: bytemuck::Pod>(kernels: *mut rp_kernels, at: u64, count: usize) -> Vec<T> {
+pub(super) fn download<T: bytemuck::Pod>(
+    kernels: *mut rp_kernels,
+    at: u64,
+    count: usize,
+) -> Vec<T> {
     let mut data = vec![T::zeroed(); count];
     let bytes: &mut [u8] = bytemuck::cast_slice_mut(&mut data);
     // SAFETY: as the header asks.
@@ -46,11 +50,11 @@ fn download<T: bytemuck::Pod>(kernels: *mut rp_kernels, at: u64, count: usize) -
     data
 }
 
-fn numbers(count: usize, step: usize) -> Vec<u16> {
+pub(super) fn numbers(count: usize, step: usize) -> Vec<u16> {
     (0..count).map(|i| bf16::from_f32((i * step % 17) as f32 / 8.0 - 1.0).to_bits()).collect()
 }
 
-fn value(bits: u16) -> f64 {
+pub(super) fn value(bits: u16) -> f64 {
     bf16::from_bits(bits).to_f64()
 }
 

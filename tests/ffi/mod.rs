@@ -5,8 +5,8 @@
 mod calls;
 mod engines;
 mod examples;
-
 mod header;
 mod kernel_calls;
 mod orders;
 mod peers;
+mod workspaces;

@@ -1,7 +1,8 @@
 //! The kernel layer: single ops on memory and a stream that the caller brings.
 //!
 //! A context of kernels belongs to the CUDA context that was current when it was made, or to the
-//! simulator. One thread at a time may use it; another is told RP_IN_USE. `..._workspace_size` and
+//! simulator; which context is current on the caller's thread is as before after every call. One
+//! thread at a time may use it; another is told RP_IN_USE. `..._workspace_size` and
 //! `..._plan` work on the host alone; `..._run` checks its arguments and launches: it allocates
 //! nothing, waits for nothing and keeps nothing, so that it can be captured in a graph.
 
@@ -51,7 +52,7 @@ pub struct rp_kernels_options {
     /// With RP_DEVICE_SIM, the compute capability times ten: 80, 86, 89 or 90; 0 is 90.
     pub sim_compute: u32,
     /// With RP_DEVICE_CURRENT, a CUstream (or cudaStream_t) of that context; null is its default
-    /// stream. It outlives its use here.
+    /// stream. It lives as long as launches go to it.
     pub stream: *mut c_void,
 }
 
@@ -158,8 +159,8 @@ fn simulated(compute: u32) -> Outcome<Held> {
     })
 }
 
-/// Ends the handle. Launches that are under way go on; the caller waits for them before it ends
-/// their context.
+/// Ends the handle: waits for all work of its CUDA context and unloads the machine code. Graphs
+/// that hold launches of it may not run afterwards. Not while a stream of the context is captured.
 #[unsafe(no_mangle)]
 pub extern "C" fn rp_kernels_destroy(kernels: *mut rp_kernels) -> rp_status {
     guard(|| handle::end::<KernelState, _>(kernels).map(drop))

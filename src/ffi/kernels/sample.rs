@@ -35,7 +35,7 @@ pub struct rp_sample_sizes {
     /// Of a plan, on the host and on the device.
     pub plan_bytes: usize,
     /// Of the workspace on the device. All zero before the first use, and left so that the next
-    /// launch can use it.
+    /// launch of this shape can use it.
     pub workspace_bytes: usize,
 }
 
