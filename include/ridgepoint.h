@@ -756,8 +756,8 @@ enum rp_status rp_engine_create(const char *dir,
                                 const struct rp_engine_options *options,
                                 struct rp_engine **engine);
 
-// Ends an engine. Requests that have not ended fail; whoever polls them hears of it. May not be
-// called from a callback.
+// Ends an engine. Requests that have not ended fail; whoever polls them hears of it, and callbacks
+// have before this returns. May not be called from a callback.
 enum rp_status rp_engine_destroy(struct rp_engine *engine);
 
 // Takes no more requests and waits until those that there are have ended; they are served to

@@ -13,18 +13,19 @@ use ridgepoint::ffi::engine::request::{
 use ridgepoint::ffi::engine::stats::{rp_engine_stats, rp_stats};
 use ridgepoint::ffi::engine::{
     rp_engine, rp_engine_create, rp_engine_describe, rp_engine_destroy, rp_engine_detokenize,
-    rp_engine_drain, rp_engine_limits, rp_engine_tokenize, rp_engine_wait,
+    rp_engine_limits, rp_engine_tokenize, rp_engine_wait,
 };
 use ridgepoint::ffi::sampling::rp_sampling;
 use ridgepoint::ffi::status::rp_status::*;
-use std::ffi::{CStr, CString, c_char, c_void};
+use std::ffi::{CStr, CString, c_char};
 use std::ptr::{null, null_mut};
-use std::sync::Mutex;
 
-const PROMPT: [u32; 5] = [1, 5, 9, 13, 17];
+pub(super) const PROMPT: [u32; 5] = [1, 5, 9, 13, 17];
 
 /// Tokens, text and the reason of a request's end, from the next event on.
-fn take(request: *mut ridgepoint::ffi::engine::request::rp_request) -> (Vec<u32>, String, u32) {
+pub(super) fn take(
+    request: *mut ridgepoint::ffi::engine::request::rp_request,
+) -> (Vec<u32>, String, u32) {
     let (mut tokens, mut text) = (Vec::new(), String::new());
     loop {
         let mut event = event();
@@ -65,42 +66,6 @@ fn polled_requests_of_two_engines_give_the_same_tokens() {
     assert_eq!(outputs[0], outputs[1]);
     assert_eq!((outputs[0][0].0.len(), outputs[0][0].2), (9, RP_FINISH_LENGTH));
     engines.iter().for_each(|engine| ok(rp_engine_destroy(*engine)));
-}
-
-static HEARD: Mutex<Vec<(usize, u32, String)>> = Mutex::new(Vec::new());
-
-unsafe extern "C" fn hear(event: *const rp_event, data: *mut c_void) {
-    // SAFETY: the event and its text, until this returns.
-    let (event, text) = unsafe { (&*event, CStr::from_ptr((*event).text)) };
-    let text = text.to_str().unwrap().to_string();
-    HEARD.lock().unwrap().push((data.addr(), event.kind, text));
-}
-
-#[test]
-fn callbacks_hear_all_of_every_request_once() {
-    let engine = engine(true, |_| ());
-    let mut options: rp_request_options = sized();
-    options.text = c"Once upon a time".as_ptr();
-    options.max_tokens = 12;
-    options.callback = Some(hear);
-    for number in 1..=3 {
-        options.user_data = std::ptr::without_provenance_mut(number);
-        // SAFETY: as the header asks; the callback keeps nothing.
-        ok(unsafe { rp_engine_submit(engine, &options, null_mut()) });
-    }
-    (options.callback, options.user_data) = (None, null_mut());
-    let (_, polled, _) = take(submit(engine, &options));
-    ok(rp_engine_drain(engine));
-    ends(unsafe { rp_engine_submit(engine, &options, &mut null_mut()) }, RP_DEVICE, &["no more"]);
-    let heard = HEARD.lock().unwrap();
-    for number in 1..=3 {
-        let own: Vec<_> = heard.iter().filter(|(data, ..)| *data == number).collect();
-        let text: String = own.iter().map(|(_, _, text)| text.as_str()).collect();
-        assert_eq!(text, polled);
-        let ends = own.iter().filter(|(_, kind, _)| *kind != RP_EVENT_TOKEN).count();
-        assert_eq!((ends, own.last().unwrap().1), (1, RP_EVENT_FINISHED));
-    }
-    ok(rp_engine_destroy(engine));
 }
 
 #[test]

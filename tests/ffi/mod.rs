@@ -2,6 +2,7 @@
 // That is how; and what is sound or not about each call is what the tests are about.
 #![allow(unsafe_code, clippy::undocumented_unsafe_blocks)]
 
+mod callbacks;
 mod calls;
 mod engines;
 mod examples;

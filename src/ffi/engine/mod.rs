@@ -102,8 +102,8 @@ pub unsafe extern "C" fn rp_engine_create(
     })
 }
 
-/// Ends an engine. Requests that have not ended fail; whoever polls them hears of it. May not be
-/// called from a callback.
+/// Ends an engine. Requests that have not ended fail; whoever polls them hears of it, and callbacks
+/// have before this returns. May not be called from a callback.
 #[unsafe(no_mangle)]
 pub extern "C" fn rp_engine_destroy(engine: *mut rp_engine) -> rp_status {
     guard(|| {
@@ -114,8 +114,7 @@ pub extern "C" fn rp_engine_destroy(engine: *mut rp_engine) -> rp_status {
         let state = handle::end::<EngineState, _>(engine)?;
         state.thread.close();
         // Requests with callbacks hear of their failure.
-        state.dispatcher.drain();
-        state.dispatcher.stop();
+        state.dispatcher.end();
         Ok(())
     })
 }
