@@ -46,6 +46,10 @@ pub(super) struct Fault {
     pub text: String,
 }
 
+/// Why a build refuses every device but the processor.
+pub(super) const WITHOUT_KERNELS: &str =
+    "this build has no kernels: it was made without the feature `cuda`";
+
 /// The result of what stands behind a call.
 pub(super) type Outcome<T = ()> = std::result::Result<T, Fault>;
 

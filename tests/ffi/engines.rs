@@ -99,7 +99,15 @@ fn text_stop_strings_and_logprobs_come_through() {
         rp_engine_tokenize(engine, phrase.as_ptr(), 0, room.as_mut_ptr(), room.len(), count)
     };
     ends(encode(&mut [], &mut count), RP_TOO_SMALL, &["room for 0"]);
+    let words = count;
+    count = 99;
+    // SAFETY: as the header asks, but for the null, which is told.
+    let nowhere =
+        unsafe { rp_engine_tokenize(engine, phrase.as_ptr(), 0, null_mut(), 64, &mut count) };
+    ends(nowhere, RP_INVALID, &["tokens is null"]);
+    assert_eq!(count, 99, "an out-parameter of a call that failed");
     ok(encode(&mut room, &mut count));
+    assert_eq!(count, words);
     let (mut buffer, mut needed) = ([0 as c_char; 64], 0usize);
     let decode = |capacity: usize, buffer: &mut [c_char], needed: &mut usize| unsafe {
         let at = buffer.as_mut_ptr();
@@ -222,6 +230,10 @@ fn what_cannot_be_an_engine_is_refused() {
     ends(create(c"/nowhere".as_ptr(), &|_| ()), RP_IO, &["/nowhere: no such model directory"]);
     ends(create(c"\xff".as_ptr(), &|_| ()), RP_INVALID, &["UTF-8"]);
     ends(create(dir, &|o| o.device = c"tpu".as_ptr()), RP_INVALID, &["tpu", "cuda"]);
+    if !cfg!(feature = "cuda") {
+        let status = create(dir, &|o| o.device = c"sim".as_ptr());
+        ends(status, RP_UNSUPPORTED, &["device is sim", "without the feature `cuda`"]);
+    }
     ends(create(dir, &|o| o.quantize = c"int3".as_ptr()), RP_INVALID, &["int3"]);
     ends(create(dir, &|o| o.context = 1 << 30), RP_INVALID, &["context is 1073741824"]);
     ends(create(dir, &|o| o.running = 1 << 30), RP_INVALID, &["running is"]);

@@ -76,7 +76,7 @@ pub struct rp_gemm {
     pub reserved: u32,
 }
 
-sized!(rp_gemm);
+sized!(rp_gemm with reserved);
 
 pub(super) fn phase(phase: u32) -> Outcome<Phase> {
     match phase {

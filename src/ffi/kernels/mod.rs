@@ -16,6 +16,8 @@ pub mod sample;
 
 use super::handle;
 use super::memory::{self as c, sized};
+#[cfg(not(feature = "cuda"))]
+use super::status::WITHOUT_KERNELS;
 use super::status::{Fault, Outcome, guard, rp_status};
 use crate::backend::cuda::driver::{Driver, SimDriver};
 use crate::backend::cuda::kernels::Kernels;
@@ -138,8 +140,7 @@ unsafe fn current(stream: *mut c_void) -> Outcome<Held> {
 
 #[cfg(not(feature = "cuda"))]
 unsafe fn current(_stream: *mut c_void) -> Outcome<Held> {
-    let text = "this build has no kernels: it was made without the feature `cuda`";
-    Err(Fault::new(rp_status::RP_UNSUPPORTED, text))
+    Err(Fault::new(rp_status::RP_UNSUPPORTED, WITHOUT_KERNELS))
 }
 
 fn simulated(compute: u32) -> Outcome<Held> {

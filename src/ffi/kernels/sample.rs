@@ -94,7 +94,12 @@ pub struct rp_sample {
     pub workspace: u64,
 }
 
-sized!(rp_sample_shape, rp_sample_sizes, rp_sample_plan, rp_sample);
+sized!(
+    rp_sample_shape with reserved,
+    rp_sample_sizes,
+    rp_sample_plan,
+    rp_sample with reserved,
+);
 
 fn read(shape: rp_sample_shape) -> Outcome<SelectionSizes> {
     let rp_sample_shape { rows, vocab, context, .. } = shape;
