@@ -37,8 +37,8 @@ pub(super) fn text(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).unwrap()
 }
 
-/// Compiles a C example against the installed header and library. `flags` are pkg-config's.
-fn compile(name: &str, linked: &str, flags: &[&str]) -> PathBuf {
+/// The C compiler, with warnings, for C11.
+pub(super) fn compiler() -> cc::Tool {
     let arch = std::env::consts::ARCH;
     let triple = format!("{arch}-unknown-linux-gnu");
     let mut build = cc::Build::new();
@@ -49,7 +49,11 @@ fn compile(name: &str, linked: &str, flags: &[&str]) -> PathBuf {
         .opt_level(1)
         .debug(true)
         .warnings(true);
-    let compiler = build.extra_warnings(true).std("c11").get_compiler();
+    build.extra_warnings(true).std("c11").get_compiler()
+}
+
+/// Compiles a C example against the installed header and library. `flags` are pkg-config's.
+fn compile(name: &str, linked: &str, flags: &[&str]) -> PathBuf {
     let out = target().join(format!("example-{name}-{linked}"));
     let asked = Command::new("pkg-config")
         .env("PKG_CONFIG_PATH", prefix().join("lib/pkgconfig"))
@@ -65,7 +69,7 @@ fn compile(name: &str, linked: &str, flags: &[&str]) -> PathBuf {
         ("static", "-lridgepoint") => archive.as_str(),
         _ => flag,
     });
-    let mut command = compiler.to_command();
+    let mut command = compiler().to_command();
     run(command.arg("-Werror").arg(source).arg("-o").arg(&out).args(flags).arg("-lm"));
     out
 }

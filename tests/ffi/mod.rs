@@ -4,6 +4,8 @@
 
 mod callbacks;
 mod calls;
+#[cfg(feature = "cuda")]
+mod contexts;
 mod engines;
 mod examples;
 mod header;
