@@ -11,6 +11,7 @@ use ridgepoint::ffi::kernels::{
 };
 use ridgepoint::ffi::status::rp_status::*;
 use std::ffi::{CStr, c_char, c_int, c_void};
+use std::mem::transmute;
 use std::process::Command;
 use std::ptr::{null_mut, without_provenance_mut};
 
@@ -24,11 +25,16 @@ unsafe extern "C" {
 
 /// The calls of the driver that a caller of the library makes.
 struct Caller {
-    set_current: unsafe extern "C" fn(*mut c_void) -> c_int,
-    get_current: unsafe extern "C" fn(*mut *mut c_void) -> c_int,
-    create: unsafe extern "C" fn(*mut *mut c_void, u32) -> c_int,
-    destroy: unsafe extern "C" fn(*mut c_void) -> c_int,
+    set_current: Taking,
+    get_current: Giving,
+    create: Creating,
+    destroy: Taking,
 }
+
+type Found = *mut c_void;
+type Taking = unsafe extern "C" fn(*mut c_void) -> c_int;
+type Giving = unsafe extern "C" fn(*mut *mut c_void) -> c_int;
+type Creating = unsafe extern "C" fn(*mut *mut c_void, u32) -> c_int;
 
 impl Caller {
     fn new() -> Caller {
@@ -42,10 +48,10 @@ impl Caller {
                 at
             };
             Caller {
-                set_current: std::mem::transmute(find(c"cuCtxSetCurrent")),
-                get_current: std::mem::transmute(find(c"cuCtxGetCurrent")),
-                create: std::mem::transmute(find(c"cuStreamCreate")),
-                destroy: std::mem::transmute(find(c"cuStreamDestroy_v2")),
+                set_current: transmute::<Found, Taking>(find(c"cuCtxSetCurrent")),
+                get_current: transmute::<Found, Giving>(find(c"cuCtxGetCurrent")),
+                create: transmute::<Found, Creating>(find(c"cuStreamCreate")),
+                destroy: transmute::<Found, Taking>(find(c"cuStreamDestroy_v2")),
             }
         }
     }

@@ -166,9 +166,11 @@ impl CudaDriver {
     fn state(&self) -> Result<Current<'_>> {
         let is_pushed = self.owned.is_none();
         // SAFETY: the context lives as long as `self`.
-        let made_current = match is_pushed {
-            true => unsafe { sys::cuCtxPushCurrent_v2(self.context) }.result(),
-            false => unsafe { result::ctx::set_current(self.context) },
+        let made_current = unsafe {
+            match is_pushed {
+                true => sys::cuCtxPushCurrent_v2(self.context).result(),
+                false => result::ctx::set_current(self.context),
+            }
         };
         made_current.map_err(fault("context"))?;
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
