@@ -381,7 +381,7 @@ typedef struct rp_kernels_options {
     // With RP_DEVICE_SIM, the compute capability times ten: 80, 86, 89 or 90; 0 is 90.
     uint32_t sim_compute;
     // With RP_DEVICE_CURRENT, a CUstream (or cudaStream_t) of that context; null is its default
-    // stream. It outlives its use here.
+    // stream. It lives as long as launches go to it.
     void *stream;
 } rp_kernels_options;
 
@@ -424,7 +424,7 @@ typedef struct rp_attention_sizes {
     // Of a plan, on the host and on the device.
     size_t plan_bytes;
     // Of the workspace on the device. All zero before the first use, and left so that the next
-    // launch can use it.
+    // launch of this shape can use it.
     size_t workspace_bytes;
 } rp_attention_sizes;
 
@@ -520,7 +520,7 @@ typedef struct rp_gemm {
     // Of RP_OUTPUT_RESIDUAL: device, f32 `[rows, n / 16]`, written whole.
     uint64_t squares;
     // Device, `rp_gemm_workspace_size` bytes: all zero before the first use, and left so that the
-    // next launch can use it. 0 where that is none.
+    // next launch, of this product or another, can use it. 0 where that is none.
     uint64_t workspace;
     // Added to the mean of squares before the root.
     float epsilon;
@@ -689,7 +689,7 @@ typedef struct rp_sample_sizes {
     // Of a plan, on the host and on the device.
     size_t plan_bytes;
     // Of the workspace on the device. All zero before the first use, and left so that the next
-    // launch can use it.
+    // launch of this shape can use it.
     size_t workspace_bytes;
 } rp_sample_sizes;
 
@@ -756,8 +756,8 @@ enum rp_status rp_engine_create(const char *dir,
                                 const struct rp_engine_options *options,
                                 struct rp_engine **engine);
 
-// Ends an engine. Requests that have not ended fail; whoever polls them hears of it. May not be
-// called from a callback.
+// Ends an engine. Requests that have not ended fail; whoever polls them hears of it, and callbacks
+// have before this returns. May not be called from a callback.
 enum rp_status rp_engine_destroy(struct rp_engine *engine);
 
 // Takes no more requests and waits until those that there are have ended; they are served to
@@ -856,8 +856,8 @@ enum rp_status rp_engine_stats(const struct rp_engine *engine, struct rp_stats *
 enum rp_status rp_kernels_create(const struct rp_kernels_options *options,
                                  struct rp_kernels **kernels);
 
-// Ends the handle. Launches that are under way go on; the caller waits for them before it ends
-// their context.
+// Ends the handle: waits for all work of its CUDA context and unloads the machine code. Graphs
+// that hold launches of it may not run afterwards. Not while a stream of the context is captured.
 enum rp_status rp_kernels_destroy(struct rp_kernels *kernels);
 
 // Sends the launches that follow to another stream of the same context. The simulator has but
@@ -912,7 +912,8 @@ enum rp_status rp_attention_make_plan(const struct rp_kernels *kernels,
 enum rp_status rp_attention_run(struct rp_kernels *kernels, const struct rp_attention *op);
 
 // Bytes of workspace of a product of at most `op->rows` rows; of the addresses in `op` nothing is
-// read. Products that follow one another in a stream may share a workspace.
+// read. Products that follow one another in a stream may share a workspace, as large as the
+// largest of them asks for.
 //
 // # Safety
 // `op` is a struct as large as it says, and `bytes` is writable.

@@ -173,46 +173,46 @@ class Kernels:
     """Kernels on a device: on the CUDA context that is current, or on the simulator."""
 
     def __init__(self, library, device, stream=0):
-        self.library = library
+        self.abi = library
         self.handle = c_void_p()
         self._stream = stream
         options = rp_kernels_options(device=device, stream=stream)
         library.rp_kernels_create(byref(options), byref(self.handle))
 
     def close(self):
-        self.library.rp_kernels_destroy(self.handle)
+        self.abi.rp_kernels_destroy(self.handle)
 
     def describe(self):
         text = ctypes.create_string_buffer(1024)
-        self.library.rp_kernels_describe(self.handle, text, len(text), None)
+        self.abi.rp_kernels_describe(self.handle, text, len(text), None)
         return text.value.decode()
 
     def follow(self, stream):
         """Sends what is launched next to another stream. The call is left out where it is the
         same one, so that none falls into the recording of a graph."""
         if stream != self._stream:
-            self.library.rp_kernels_set_stream(self.handle, stream)
+            self.abi.rp_kernels_set_stream(self.handle, stream)
             self._stream = stream
 
     def why_not(self, query):
         """None if there are kernels for it, else the library's reason."""
         supported, reason = c_uint32(), ctypes.create_string_buffer(512)
-        self.library.rp_kernels_supports(
+        self.abi.rp_kernels_supports(
             self.handle, byref(query), byref(supported), reason, len(reason)
         )
         return None if supported.value else reason.value.decode()
 
     def synchronize(self):
-        self.library.rp_kernels_synchronize(self.handle)
+        self.abi.rp_kernels_synchronize(self.handle)
 
     def gemm_workspace(self, op):
         size = c_size_t()
-        self.library.rp_gemm_workspace_size(self.handle, byref(op), byref(size))
+        self.abi.rp_gemm_workspace_size(self.handle, byref(op), byref(size))
         return size.value
 
     def attention_sizes(self, shape):
         sizes = rp_attention_sizes()
-        self.library.rp_attention_workspace_size(self.handle, byref(shape), byref(sizes))
+        self.abi.rp_attention_workspace_size(self.handle, byref(shape), byref(sizes))
         return sizes.plan_bytes, sizes.workspace_bytes
 
     def attention_plan(self, shape, sequences, tables):
@@ -222,7 +222,7 @@ class Kernels:
         buffer = (ctypes.c_uint8 * capacity)()
         plan = rp_attention_plan()
         given = (rp_sequence * len(sequences))(*sequences)
-        self.library.rp_attention_make_plan(
+        self.abi.rp_attention_make_plan(
             self.handle, byref(shape), given, len(sequences), tables.ctypes.data, len(tables),
             buffer, capacity, byref(plan),
         )
@@ -230,4 +230,4 @@ class Kernels:
 
     def run(self, name, op):
         """Launches `rp_<name>_run`."""
-        getattr(self.library, f"rp_{name}_run")(self.handle, byref(op))
+        getattr(self.abi, f"rp_{name}_run")(self.handle, byref(op))

@@ -71,7 +71,7 @@ class Ridgepoint(Contender):
         def pack():
             if case.format == "bf16":
                 return weights.values
-            return device.upload(repack(self.kernels.library, weights, self.layout))
+            return device.upload(repack(self.kernels.abi, weights, self.layout))
 
         # Those of bf16 are shared with the contenders that take them as they are.
         key = "values" if case.format == "bf16" else self.name

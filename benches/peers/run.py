@@ -141,7 +141,7 @@ def commit():
 
 
 def head(args, device, contenders, limits):
-    library = device.kernels.library
+    library = device.kernels.abi
     return {
         "arguments": sys.argv[1:], "commit": commit(),
         "library": {"file": os.path.basename(library.path), "version": library.version()},

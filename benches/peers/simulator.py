@@ -20,7 +20,7 @@ class Array:
         self.shape = self.host.shape
         self.kernels = kernels
         at = c_uint64()
-        library, handle = kernels.library, kernels.handle
+        library, handle = kernels.abi, kernels.handle
         library.rp_memory_alloc(handle, self.host.nbytes, byref(at))
         self.at = at.value
         weakref.finalize(self, library.rp_memory_free, handle, self.at).atexit = False
@@ -29,7 +29,7 @@ class Array:
     def read(self):
         """What is there now, after all launches."""
         found = np.empty_like(self.host)
-        self.kernels.library.rp_memory_read(
+        self.kernels.abi.rp_memory_read(
             self.kernels.handle, self.at, found.ctypes.data, found.nbytes
         )
         return found

@@ -118,6 +118,11 @@ impl Stream {
         }
         let event = self.mail.next(self.id, timeout);
         self.ended = event.as_ref().is_some_and(Event::is_end);
+        if matches!(event, Some(Event::Failed(_))) {
+            // One that waited too long for a step has not failed where the engine is concerned,
+            // which would serve it on when it goes on.
+            self.cancel();
+        }
         event
     }
 
@@ -129,6 +134,14 @@ impl Stream {
     /// Asks for the request's end. It may draw one more token; the end is an event like any other.
     pub fn cancel(&self) {
         self.mail.cancel(self.id);
+    }
+
+    /// Ends the stream before the request has ended, which is cancelled.
+    pub fn give_up(&mut self) {
+        self.ended = true;
+        if self.mail.forget(self.id) {
+            self.cancel();
+        }
     }
 
     /// What cancels the request from elsewhere, while this waits for events.
@@ -176,9 +189,7 @@ impl Iterator for Stream {
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        if self.mail.forget(self.id) {
-            self.mail.cancel(self.id);
-        }
+        self.give_up();
     }
 }
 

@@ -209,7 +209,8 @@ impl Mail {
         self.news.notify_all();
     }
 
-    /// The next event of a request. `None` if there is none within `timeout`.
+    /// The next event of a request. `None` if there is none within `timeout`, which may be none: a
+    /// stalled engine fails the request all the same.
     pub(super) fn next(&self, id: RequestId, timeout: Duration) -> Option<Event> {
         let deadline = Instant::now().checked_add(timeout);
         let mut outbox = hold(&self.outbox);
@@ -218,17 +219,18 @@ impl Mail {
                 return Some(event);
             }
             let now = Instant::now();
+            // Before the deadline: who asks without waiting must hear of a stall, too.
+            let since = now.saturating_duration_since(outbox.progress);
+            if since >= self.patience {
+                let message = format!("no step has ended for {:.1} s", since.as_secs_f64());
+                outbox.put(id, Event::Failed(Error::Device(message)));
+                return outbox.take(id);
+            }
             let left = match deadline {
                 Some(deadline) if deadline <= now => return None,
                 Some(deadline) => deadline - now,
                 None => Duration::MAX,
             };
-            let since = now.saturating_duration_since(outbox.progress);
-            if since >= self.patience {
-                let message = format!("no step has ended for {:.1} s", since.as_secs_f64());
-                outbox.put(id, Event::Failed(Error::Device(message)));
-                continue;
-            }
             let wait = left.min(self.patience - since);
             outbox.waiters += 1;
             let woken = self.news.wait_timeout(outbox, wait);

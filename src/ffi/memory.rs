@@ -17,15 +17,23 @@ pub(super) unsafe trait Sized_: Copy {
     const NAME: &'static str;
     /// The bytes that it had in the first version of this header.
     const FIRST: usize;
+
+    /// The field that fills a hole and has no meaning yet.
+    fn reserved(&self) -> u32 {
+        0
+    }
 }
 
 /// Declares [`Sized_`] for structs whose first version is the present one.
 macro_rules! sized {
-    ($($name:ident),* $(,)?) => {$(
+    ($($name:ident $(with $reserved:ident)?),* $(,)?) => {$(
         // SAFETY: defined in this folder as the trait demands.
         unsafe impl $crate::ffi::memory::Sized_ for $name {
             const NAME: &'static str = stringify!($name);
             const FIRST: usize = size_of::<$name>();
+            $(fn reserved(&self) -> u32 {
+                self.$reserved
+            })?
         }
     )*};
 }
@@ -82,9 +90,16 @@ pub(super) unsafe fn read<T: Sized_>(at: *const T) -> Outcome<T> {
     }
     let mut value = MaybeUninit::<T>::zeroed();
     // SAFETY: both sides have `known` bytes, and any bytes are a value of T.
-    unsafe {
+    let value = unsafe {
         std::ptr::copy_nonoverlapping(at.cast::<u8>(), value.as_mut_ptr().cast::<u8>(), known);
-        Ok(value.assume_init())
+        value.assume_init()
+    };
+    match value.reserved() {
+        0 => Ok(value),
+        other => {
+            let text = format!("{}.reserved is {other}: that is of a newer header", T::NAME);
+            Err(Fault::new(rp_status::RP_UNSUPPORTED, text))
+        }
     }
 }
 
@@ -199,16 +214,20 @@ pub(super) unsafe fn give_text(
     needed: *mut usize,
 ) -> Outcome {
     let bytes = text.len() + 1;
+    // Before the size is told, which is for calls that go well or lack nothing but room.
+    let room = match capacity >= bytes {
+        // SAFETY: as the caller promises, and `capacity` is large enough.
+        true => Some(unsafe { slice_mut("the buffer", to.cast::<u8>(), bytes) }?),
+        false => None,
+    };
     if !needed.is_null() {
         // SAFETY: as the caller promises.
         unsafe { put("the size that is needed", needed, bytes) }?;
     }
-    if capacity < bytes {
+    let Some(to) = room else {
         let text = format!("the buffer has {capacity} bytes, {bytes} are needed");
         return Err(Fault::new(rp_status::RP_TOO_SMALL, text));
-    }
-    // SAFETY: as the caller promises, and `capacity` is large enough.
-    let to = unsafe { slice_mut("the buffer", to.cast::<u8>(), bytes) }?;
+    };
     to[..text.len()].copy_from_slice(text.as_bytes());
     to[text.len()] = 0;
     Ok(())

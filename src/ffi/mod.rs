@@ -14,7 +14,7 @@
 //!   meant before the field existed; a struct of a newer header whose further bytes are not zero
 //!   is refused (the protocol of Linux's `copy_struct_from_user`).
 //! - Panics stop here. No function exits, installs signal handlers, or writes to the standard
-//!   streams.
+//!   streams, but for what Rust prints of a panic.
 //!
 //! Names are C's, so that one search finds both sides.
 #![allow(unsafe_code, non_camel_case_types)]

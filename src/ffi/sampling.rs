@@ -49,7 +49,7 @@ pub struct rp_sampling {
     pub logit_bias_count: usize,
 }
 
-sized!(rp_sampling);
+sized!(rp_sampling with reserved);
 
 /// The parameters at `at`; null is the most probable token, always.
 ///

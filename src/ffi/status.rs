@@ -46,6 +46,10 @@ pub(super) struct Fault {
     pub text: String,
 }
 
+/// Why a build refuses every device but the processor.
+pub(super) const WITHOUT_KERNELS: &str =
+    "this build has no kernels: it was made without the feature `cuda`";
+
 /// The result of what stands behind a call.
 pub(super) type Outcome<T = ()> = std::result::Result<T, Fault>;
 
@@ -104,14 +108,18 @@ pub extern "C" fn rp_version() -> *const c_char {
 
 /// Runs what stands behind a call. Nothing passes this but a status.
 pub(super) fn guard(body: impl FnOnce() -> Outcome) -> rp_status {
-    match catch_unwind(AssertUnwindSafe(body)) {
-        Ok(Ok(())) => rp_status::RP_OK,
-        Ok(Err(fault)) => fault.tell(),
-        Err(panic) => {
-            let text = format!("a fault of the library: {}", panic_text(&*panic));
-            Fault::new(rp_status::RP_PANIC, text).tell()
-        }
+    match caught(body) {
+        Ok(()) => rp_status::RP_OK,
+        Err(fault) => fault.tell(),
     }
+}
+
+/// Turns a panic into a fault like any other.
+pub(super) fn caught<T>(body: impl FnOnce() -> Outcome<T>) -> Outcome<T> {
+    catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|panic| {
+        let text = format!("a fault of the library: {}", panic_text(&*panic));
+        Err(Fault::new(rp_status::RP_PANIC, text))
+    })
 }
 
 fn panic_text(panic: &(dyn Any + Send)) -> &str {

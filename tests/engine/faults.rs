@@ -218,6 +218,32 @@ fn a_step_that_does_not_end_is_noticed() {
     assert_eq!(client.run(request(10, 2)).unwrap().tokens.len(), 2, "it goes on afterwards");
 }
 
+/// Callers that never wait, such as those who follow many streams, hear of it as well.
+#[test]
+fn a_step_that_does_not_end_is_told_without_waiting() {
+    let trigger = Trigger::new();
+    let patience = Duration::from_millis(150);
+    let engine = thread(&trigger, EngineOptions { patience, ..options() });
+    trigger.arm(Fault::Slow(6 * patience), 5);
+    let began = Instant::now();
+    let client = engine.client();
+    let mut stream = submit(client, request(10, 200));
+    let event = loop {
+        if let Some(event) = stream.next_within(Duration::ZERO) {
+            break event;
+        }
+        assert!(began.elapsed() < 4 * patience, "no word of it");
+        sleep(patience / 10);
+    };
+    let Event::Failed(error) = event else { panic!("{event:?}") };
+    assert!(error.to_string().contains("no step has ended for"), "{error}");
+    assert!(began.elapsed() >= patience && stream.has_ended());
+    sleep(6 * patience);
+    assert_eq!(client.run(request(10, 2)).unwrap().tokens.len(), 2, "it goes on afterwards");
+    let finished = client.stats().finished;
+    assert_eq!(finished[FinishReason::Cancelled as usize], 1, "without the one that was given up");
+}
+
 #[test]
 fn a_thread_that_cannot_make_its_engine_says_why() {
     let error = EngineThread::start(|_| Err(Error::Usage("no such device".to_string())));

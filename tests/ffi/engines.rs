@@ -13,18 +13,19 @@ use ridgepoint::ffi::engine::request::{
 use ridgepoint::ffi::engine::stats::{rp_engine_stats, rp_stats};
 use ridgepoint::ffi::engine::{
     rp_engine, rp_engine_create, rp_engine_describe, rp_engine_destroy, rp_engine_detokenize,
-    rp_engine_drain, rp_engine_limits, rp_engine_tokenize, rp_engine_wait,
+    rp_engine_limits, rp_engine_tokenize, rp_engine_wait,
 };
 use ridgepoint::ffi::sampling::rp_sampling;
 use ridgepoint::ffi::status::rp_status::*;
-use std::ffi::{CStr, CString, c_char, c_void};
+use std::ffi::{CStr, CString, c_char};
 use std::ptr::{null, null_mut};
-use std::sync::Mutex;
 
-const PROMPT: [u32; 5] = [1, 5, 9, 13, 17];
+pub(super) const PROMPT: [u32; 5] = [1, 5, 9, 13, 17];
 
 /// Tokens, text and the reason of a request's end, from the next event on.
-fn take(request: *mut ridgepoint::ffi::engine::request::rp_request) -> (Vec<u32>, String, u32) {
+pub(super) fn take(
+    request: *mut ridgepoint::ffi::engine::request::rp_request,
+) -> (Vec<u32>, String, u32) {
     let (mut tokens, mut text) = (Vec::new(), String::new());
     loop {
         let mut event = event();
@@ -67,42 +68,6 @@ fn polled_requests_of_two_engines_give_the_same_tokens() {
     engines.iter().for_each(|engine| ok(rp_engine_destroy(*engine)));
 }
 
-static HEARD: Mutex<Vec<(usize, u32, String)>> = Mutex::new(Vec::new());
-
-unsafe extern "C" fn hear(event: *const rp_event, data: *mut c_void) {
-    // SAFETY: the event and its text, until this returns.
-    let (event, text) = unsafe { (&*event, CStr::from_ptr((*event).text)) };
-    let text = text.to_str().unwrap().to_string();
-    HEARD.lock().unwrap().push((data.addr(), event.kind, text));
-}
-
-#[test]
-fn callbacks_hear_all_of_every_request_once() {
-    let engine = engine(true, |_| ());
-    let mut options: rp_request_options = sized();
-    options.text = c"Once upon a time".as_ptr();
-    options.max_tokens = 12;
-    options.callback = Some(hear);
-    for number in 1..=3 {
-        options.user_data = std::ptr::without_provenance_mut(number);
-        // SAFETY: as the header asks; the callback keeps nothing.
-        ok(unsafe { rp_engine_submit(engine, &options, null_mut()) });
-    }
-    (options.callback, options.user_data) = (None, null_mut());
-    let (_, polled, _) = take(submit(engine, &options));
-    ok(rp_engine_drain(engine));
-    ends(unsafe { rp_engine_submit(engine, &options, &mut null_mut()) }, RP_DEVICE, &["no more"]);
-    let heard = HEARD.lock().unwrap();
-    for number in 1..=3 {
-        let own: Vec<_> = heard.iter().filter(|(data, ..)| *data == number).collect();
-        let text: String = own.iter().map(|(_, _, text)| text.as_str()).collect();
-        assert_eq!(text, polled);
-        let ends = own.iter().filter(|(_, kind, _)| *kind != RP_EVENT_TOKEN).count();
-        assert_eq!((ends, own.last().unwrap().1), (1, RP_EVENT_FINISHED));
-    }
-    ok(rp_engine_destroy(engine));
-}
-
 #[test]
 fn text_stop_strings_and_logprobs_come_through() {
     let engine = engine(true, |_| ());
@@ -134,7 +99,15 @@ fn text_stop_strings_and_logprobs_come_through() {
         rp_engine_tokenize(engine, phrase.as_ptr(), 0, room.as_mut_ptr(), room.len(), count)
     };
     ends(encode(&mut [], &mut count), RP_TOO_SMALL, &["room for 0"]);
+    let words = count;
+    count = 99;
+    // SAFETY: as the header asks, but for the null, which is told.
+    let nowhere =
+        unsafe { rp_engine_tokenize(engine, phrase.as_ptr(), 0, null_mut(), 64, &mut count) };
+    ends(nowhere, RP_INVALID, &["tokens is null"]);
+    assert_eq!(count, 99, "an out-parameter of a call that failed");
     ok(encode(&mut room, &mut count));
+    assert_eq!(count, words);
     let (mut buffer, mut needed) = ([0 as c_char; 64], 0usize);
     let decode = |capacity: usize, buffer: &mut [c_char], needed: &mut usize| unsafe {
         let at = buffer.as_mut_ptr();
@@ -257,6 +230,10 @@ fn what_cannot_be_an_engine_is_refused() {
     ends(create(c"/nowhere".as_ptr(), &|_| ()), RP_IO, &["/nowhere: no such model directory"]);
     ends(create(c"\xff".as_ptr(), &|_| ()), RP_INVALID, &["UTF-8"]);
     ends(create(dir, &|o| o.device = c"tpu".as_ptr()), RP_INVALID, &["tpu", "cuda"]);
+    if !cfg!(feature = "cuda") {
+        let status = create(dir, &|o| o.device = c"sim".as_ptr());
+        ends(status, RP_UNSUPPORTED, &["device is sim", "without the feature `cuda`"]);
+    }
     ends(create(dir, &|o| o.quantize = c"int3".as_ptr()), RP_INVALID, &["int3"]);
     ends(create(dir, &|o| o.context = 1 << 30), RP_INVALID, &["context is 1073741824"]);
     ends(create(dir, &|o| o.running = 1 << 30), RP_INVALID, &["running is"]);

@@ -37,8 +37,8 @@ pub(super) fn text(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).unwrap()
 }
 
-/// Compiles a C example against the installed header and library. `flags` are pkg-config's.
-fn compile(name: &str, linked: &str, flags: &[&str]) -> PathBuf {
+/// The C compiler, with warnings, for C11.
+pub(super) fn compiler() -> cc::Tool {
     let arch = std::env::consts::ARCH;
     let triple = format!("{arch}-unknown-linux-gnu");
     let mut build = cc::Build::new();
@@ -49,7 +49,11 @@ fn compile(name: &str, linked: &str, flags: &[&str]) -> PathBuf {
         .opt_level(1)
         .debug(true)
         .warnings(true);
-    let compiler = build.extra_warnings(true).std("c11").get_compiler();
+    build.extra_warnings(true).std("c11").get_compiler()
+}
+
+/// Compiles a C example against the installed header and library. `flags` are pkg-config's.
+fn compile(name: &str, linked: &str, flags: &[&str]) -> PathBuf {
     let out = target().join(format!("example-{name}-{linked}"));
     let asked = Command::new("pkg-config")
         .env("PKG_CONFIG_PATH", prefix().join("lib/pkgconfig"))
@@ -59,25 +63,30 @@ fn compile(name: &str, linked: &str, flags: &[&str]) -> PathBuf {
         .output();
     let found = text(&asked.expect("pkg-config, a prerequisite of these tests"));
     let source = root().join(format!("examples/c/{name}.c"));
-    let mut command = compiler.to_command();
-    command.arg("-Werror").arg(source).arg("-o").arg(&out).args(found.split_whitespace());
-    if linked == "static" {
-        // The archive by its path: beside the shared library, -l would take that one.
-        command.arg("-Wl,-Bdynamic");
-    }
-    run(command.arg("-lm"));
+    // The archive by its path: beside the shared library, -l would take that one.
+    let archive = prefix().join("lib/libridgepoint.a").display().to_string();
+    let flags = found.split_whitespace().map(|flag| match (linked, flag) {
+        ("static", "-lridgepoint") => archive.as_str(),
+        _ => flag,
+    });
+    let mut command = compiler().to_command();
+    run(command.arg("-Werror").arg(source).arg("-o").arg(&out).args(flags).arg("-lm"));
     out
 }
 
 /// Runs a program under valgrind: any error, or any byte that nothing points at any more, fails.
-fn valgrind(program: &Path, args: &[&Path]) -> String {
+/// The installed shared library is found if the program is linked to it, and only then.
+fn valgrind(program: &Path, linked: &str, args: &[&Path]) -> String {
     let kinds = "definite,indirect";
     let mut command = Command::new("valgrind");
     command.args(["--quiet", "--error-exitcode=9", "--leak-check=full", "--fair-sched=yes"]);
     command
         .arg(format!("--show-leak-kinds={kinds}"))
         .arg(format!("--errors-for-leak-kinds={kinds}"));
-    command.env("LD_LIBRARY_PATH", prefix().join("lib"));
+    match linked {
+        "shared" => command.env("LD_LIBRARY_PATH", prefix().join("lib")),
+        _ => command.env_remove("LD_LIBRARY_PATH"),
+    };
     // Valgrind runs one thread at a time: more of them only wait for each other.
     command.env("RAYON_NUM_THREADS", "1");
     text(&run(command.arg(program).args(args)))
@@ -86,7 +95,7 @@ fn valgrind(program: &Path, args: &[&Path]) -> String {
 #[test]
 fn a_c_program_generates_text_without_a_leak() {
     let program = compile("generate", "shared", &[]);
-    let said = valgrind(&program, &[&root().join("models/target")]);
+    let said = valgrind(&program, "shared", &[&root().join("models/target")]);
     let lines: Vec<&str> = said.lines().collect();
     assert!(said.contains("output tokens]") && said.contains("[reason 3]"), "{said}");
     assert!(lines[0].len() > 20, "a story: {said}");
@@ -100,7 +109,7 @@ fn a_c_program_generates_text_without_a_leak() {
 #[test]
 fn a_c_program_calls_kernels_without_a_leak() {
     let program = compile("kernels", "static", &["--static"]);
-    let said = valgrind(&program, &[]);
+    let said = valgrind(&program, "static", &[]);
     assert!(said.contains("rmsnorm: largest relative error 0.00"), "{said}");
     assert!(said.contains("attention: 2.000") && said.contains("head_dim 96"), "{said}");
 }

@@ -3,8 +3,9 @@
 use super::calls::{ends, kernels, message, ok, sized};
 use half::bf16;
 use ridgepoint::ffi::kernels::attention::{
-    RP_NO_POSITION, RP_PAGE_TOKENS, rp_attention_make_plan, rp_attention_plan, rp_attention_shape,
-    rp_attention_sizes, rp_attention_workspace_size, rp_sequence,
+    RP_NO_POSITION, RP_PAGE_TOKENS, rp_attention, rp_attention_make_plan, rp_attention_plan,
+    rp_attention_run, rp_attention_shape, rp_attention_sizes, rp_attention_workspace_size,
+    rp_sequence,
 };
 use ridgepoint::ffi::kernels::gemm::{
     RP_OUTPUT_F32, RP_OUTPUT_SWIGLU, RP_WEIGHT_INT4, rp_gemm, rp_gemm_run, rp_gemm_workspace_size,
@@ -16,21 +17,24 @@ use ridgepoint::ffi::kernels::query::{RP_OP_ATTENTION, RP_OP_GEMM, rp_kernels_su
 use ridgepoint::ffi::kernels::repack::{
     RP_DTYPE_F32, RP_LAYOUT_GPTQ_V2, rp_int4_weights, rp_repack_int4, rp_repack_int4_size,
 };
-use ridgepoint::ffi::kernels::rows::{rp_rmsnorm, rp_rmsnorm_run, rp_silu_mul, rp_silu_mul_run};
+use ridgepoint::ffi::kernels::rows::{
+    rp_rmsnorm, rp_rmsnorm_run, rp_rope_append, rp_rope_append_run, rp_silu_mul, rp_silu_mul_run,
+};
 use ridgepoint::ffi::kernels::sample::{
     rp_sample, rp_sample_make_plan, rp_sample_plan, rp_sample_row, rp_sample_run, rp_sample_shape,
     rp_sample_sizes, rp_sample_status, rp_sample_workspace_size,
 };
 use ridgepoint::ffi::kernels::{
-    RP_PHASE_DECODE, RP_PHASE_PREFILL, rp_heads, rp_kernels, rp_kernels_create, rp_kernels_destroy,
-    rp_kernels_options, rp_kernels_set_stream, rp_kernels_synchronize,
+    RP_PHASE_DECODE, RP_PHASE_PREFILL, rp_heads, rp_kernels, rp_kernels_create,
+    rp_kernels_describe, rp_kernels_destroy, rp_kernels_options, rp_kernels_set_stream,
+    rp_kernels_synchronize,
 };
 use ridgepoint::ffi::sampling::rp_sampling;
 use ridgepoint::ffi::status::rp_status::*;
 use std::ffi::CStr;
 use std::ptr::{null, null_mut};
 
-fn upload<T: bytemuck::NoUninit>(kernels: *mut rp_kernels, data: &[T]) -> u64 {
+pub(super) fn upload<T: bytemuck::NoUninit>(kernels: *mut rp_kernels, data: &[T]) -> u64 {
     let (mut at, bytes) = (0, bytemuck::cast_slice::<T, u8>(data));
     // SAFETY: as the header asks, here and below.
     ok(unsafe { rp_memory_alloc(kernels, bytes.len(), &mut at) });
@@ -38,7 +42,11 @@ fn upload<T: bytemuck::NoUninit>(kernels: *mut rp_kernels, data: &[T]) -> u64 {
     at
 }
 
-fn download<T: bytemuck::Pod>(kernels: *mut rp_kernels, at: u64, count: usize) -> Vec<T> {
+pub(super) fn download<T: bytemuck::Pod>(
+    kernels: *mut rp_kernels,
+    at: u64,
+    count: usize,
+) -> Vec<T> {
     let mut data = vec![T::zeroed(); count];
     let bytes: &mut [u8] = bytemuck::cast_slice_mut(&mut data);
     // SAFETY: as the header asks.
@@ -46,11 +54,11 @@ fn download<T: bytemuck::Pod>(kernels: *mut rp_kernels, at: u64, count: usize) -
     data
 }
 
-fn numbers(count: usize, step: usize) -> Vec<u16> {
+pub(super) fn numbers(count: usize, step: usize) -> Vec<u16> {
     (0..count).map(|i| bf16::from_f32((i * step % 17) as f32 / 8.0 - 1.0).to_bits()).collect()
 }
 
-fn value(bits: u16) -> f64 {
+pub(super) fn value(bits: u16) -> f64 {
     bf16::from_bits(bits).to_f64()
 }
 
@@ -158,7 +166,19 @@ fn plans_are_checked_against_the_pool_and_the_shape() {
     ends(status, RP_UNSUPPORTED, &["head_dim 96"]);
     odd.heads = rp_heads { query: 3, kv: 2, dim: 64 };
     let status = unsafe { rp_attention_workspace_size(kernels, &odd, &mut sizes) };
-    ends(status, RP_INVALID, &["3 query heads for 2"]);
+    ends(status, RP_UNSUPPORTED, &["3 query heads over 2"]);
+    odd.heads = rp_heads { query: 4, kv: 0, dim: 64 };
+    let status = unsafe { rp_attention_workspace_size(kernels, &odd, &mut sizes) };
+    ends(status, RP_UNSUPPORTED, &["4 query heads over 0"]);
+    // What no device has room for, and what 64 bits would not count.
+    odd.heads = shape.heads;
+    (odd.context, odd.table_stride) = ((1 << 31) + 1, 1 << 26);
+    let status = unsafe { rp_attention_workspace_size(kernels, &odd, &mut sizes) };
+    ends(status, RP_INVALID, &["context 2147483649", "more than a device holds"]);
+    odd.heads = rp_heads { query: 1 << 31, kv: 1 << 27, dim: 128 };
+    (odd.context, odd.rows) = (1 << 31, (1 << 24) - 1);
+    let status = unsafe { rp_attention_workspace_size(kernels, &odd, &mut sizes) };
+    ends(status, RP_INVALID, &["2147483648 heads", "more than a device holds"]);
     ok(rp_kernels_destroy(kernels));
 }
 
@@ -325,6 +345,9 @@ fn a_question_is_answered_with_the_reason() {
     query.page_tokens = 16;
     let (yes, why) = ask(&query);
     assert!(yes == 0 && why.contains("pages of 16"), "{why}");
+    (query.page_tokens, query.heads.kv) = (RP_PAGE_TOKENS, 0);
+    let (yes, why) = ask(&query);
+    assert!(yes == 0 && why.contains("32 query heads over 0"), "{why}");
     (query.op, query.n, query.k) = (RP_OP_GEMM, 4096, 4096);
     assert_eq!(ask(&query).0, 1);
     (query.format, query.group) = (RP_WEIGHT_INT4, 32);
@@ -372,5 +395,76 @@ fn what_the_simulator_finds_is_an_error_of_the_device() {
     let status = if status == RP_OK { rp_kernels_synchronize(kernels) } else { status };
     assert_eq!(status, RP_DEVICE, "{}", message());
     assert!(message().contains("silu_mul"), "{}", message());
+    ok(rp_kernels_destroy(kernels));
+}
+
+#[test]
+fn memory_that_was_given_back_already_is_an_error_of_the_device() {
+    let kernels = kernels();
+    let mut at = 0;
+    // SAFETY: the simulator survives what is given back twice.
+    ok(unsafe { rp_memory_alloc(kernels, 64, &mut at) });
+    ok(unsafe { rp_memory_free(kernels, at) });
+    ok(rp_kernels_synchronize(kernels));
+    ok(unsafe { rp_memory_free(kernels, at) });
+    ends(rp_kernels_synchronize(kernels), RP_DEVICE, &["free of", "no memory"]);
+    ok(rp_kernels_destroy(kernels));
+}
+
+#[test]
+fn a_status_that_no_kernel_wrote_is_an_error_of_the_device() {
+    let status = [0u32, 0x5000_0000];
+    // SAFETY: as the header asks.
+    let read = unsafe { rp_sample_status(status.as_ptr(), 2, 50) };
+    ends(read, RP_DEVICE, &["0x50000000 is no status"]);
+}
+
+/// A field that means nothing yet may mean something in a newer header.
+#[test]
+fn reserved_fields_are_zero() {
+    let kernels = kernels();
+    let refused = |status, name: &str| {
+        ends(status, RP_UNSUPPORTED, &[&format!("{name}.reserved is 1"), "newer header"]);
+    };
+    // SAFETY: nothing is launched, here and below.
+    let gemm = rp_gemm { reserved: 1, ..sized() };
+    refused(unsafe { rp_gemm_run(kernels, &gemm) }, "rp_gemm");
+    let attention = rp_attention { reserved: 1, ..sized() };
+    refused(unsafe { rp_attention_run(kernels, &attention) }, "rp_attention");
+    let norm = rp_rmsnorm { reserved: 1, ..sized() };
+    refused(unsafe { rp_rmsnorm_run(kernels, &norm) }, "rp_rmsnorm");
+    let rope = rp_rope_append { reserved: 1, ..sized() };
+    refused(unsafe { rp_rope_append_run(kernels, &rope) }, "rp_rope_append");
+    let sample = rp_sample { reserved: 1, ..sized() };
+    refused(unsafe { rp_sample_run(kernels, &sample) }, "rp_sample");
+    let mut shape = rp_sample_shape { reserved: 1, ..sized() };
+    let mut sizes = sized();
+    let size = unsafe { rp_sample_workspace_size(kernels, &shape, &mut sizes) };
+    refused(size, "rp_sample_shape");
+    (shape.reserved, shape.rows, shape.vocab, shape.context) = (0, 1, 50, 16);
+    let sampling = rp_sampling { reserved: 1, ..sized() };
+    let row =
+        rp_sample_row { sampling: &sampling, history: null(), history_count: 0, prompt_count: 0 };
+    let (mut buffer, mut plan) = ([0u8; 4096], sized());
+    let to = buffer.as_mut_ptr();
+    let made = unsafe { rp_sample_make_plan(kernels, &shape, &row, 1, 1, to, 4096, &mut plan) };
+    refused(made, "rp_sampling");
+    ok(rp_kernels_destroy(kernels));
+}
+
+#[test]
+fn a_description_is_given_whole_or_not_at_all() {
+    let kernels = kernels();
+    let mut needed = 7;
+    // SAFETY: as the header asks, here and below.
+    let nowhere = unsafe { rp_kernels_describe(kernels, null_mut(), 500, &mut needed) };
+    ends(nowhere, RP_INVALID, &["the buffer is null"]);
+    assert_eq!(needed, 7, "an out-parameter of a call that failed");
+    let small = unsafe { rp_kernels_describe(kernels, null_mut(), 0, &mut needed) };
+    ends(small, RP_TOO_SMALL, &["are needed"]);
+    let mut text = vec![1; needed];
+    ok(unsafe { rp_kernels_describe(kernels, text.as_mut_ptr(), needed, null_mut()) });
+    let text = unsafe { CStr::from_ptr(text.as_ptr()) }.to_str().unwrap();
+    assert!(text.len() + 1 == needed && text.contains("compute capability 9.0"), "{text}");
     ok(rp_kernels_destroy(kernels));
 }

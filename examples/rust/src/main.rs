@@ -56,7 +56,8 @@ fn kernel() -> Result<()> {
     let driver: Arc<dyn Driver> = Arc::new(SimDriver::new(false));
     let kernels = Kernels::new(driver.clone())?;
     // bf16: 0x3f80 is 1, 0x4000 is 2.
-    let (input, gamma) = (Buffer::of(&driver, &[0x4000u16; 64])?, Buffer::of(&driver, &[0x3f80u16; 64])?);
+    let input = Buffer::of(&driver, &[0x4000u16; 64])?;
+    let gamma = Buffer::of(&driver, &[0x3f80u16; 64])?;
     let out = Buffer::new(&driver, 128)?;
     let op = RmsNorm {
         input: input.ptr(),

@@ -2,10 +2,9 @@
 //! started with the first of them.
 
 use super::super::status::{Fault, Outcome, rp_status};
-use super::event::{Teller, rp_event};
+use super::event::{RP_EVENT_FAILED, Teller, rp_event};
 use crate::engine::{Client, Stream};
 use std::ffi::c_void;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{JoinHandle, ThreadId};
 use std::time::Duration;
@@ -65,9 +64,13 @@ impl Dispatcher {
         Dispatcher { client, shared: Arc::new(shared) }
     }
 
-    /// Takes over a request.
+    /// Takes over a request. After [`Dispatcher::end`] it is refused, and with that cancelled:
+    /// nobody would take its events.
     pub(super) fn follow(&self, request: Followed) -> Outcome {
         let mut state = self.shared.state();
+        if state.stop {
+            return Err(Fault::new(rp_status::RP_DEVICE, "the engine was ended"));
+        }
         if state.thread.is_none() {
             let (shared, client) = (self.shared.clone(), self.client.clone());
             let thread = std::thread::Builder::new().name("callbacks".to_string());
@@ -91,20 +94,28 @@ impl Dispatcher {
 
     /// Waits until every request has had its last event.
     pub(super) fn drain(&self) {
+        drop(self.drained());
+    }
+
+    fn drained(&self) -> MutexGuard<'_, State> {
         let mut state = self.shared.state();
         while state.open > 0 && !state.stop {
             state = self.shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
+        state
     }
 
-    /// Ends the thread. Requests that are open are cancelled and heard of no more.
-    pub(super) fn stop(&self) {
-        let thread = {
-            let mut state = self.shared.state();
-            state.stop = true;
-            state.thread.take()
-        };
-        self.shared.changed.notify_all();
+    /// Waits as [`Dispatcher::drain`] does, and ends the thread before another request can be
+    /// taken over.
+    pub(super) fn end(&self) {
+        Self::stop(&self.shared, self.drained());
+    }
+
+    fn stop(shared: &Shared, mut state: MutexGuard<'_, State>) {
+        state.stop = true;
+        let thread = state.thread.take();
+        drop(state);
+        shared.changed.notify_all();
         if let Some((thread, _)) = thread {
             // What panicked there has been reported as the end of its request.
             let _ = thread.join();
@@ -114,7 +125,7 @@ impl Dispatcher {
 
 impl Drop for Dispatcher {
     fn drop(&mut self) {
-        self.stop();
+        Self::stop(&self.shared, self.shared.state());
     }
 }
 
@@ -146,12 +157,10 @@ fn run(shared: &Shared, client: &Client) {
 /// Hands over what there is. False after the last event.
 fn serve(request: &mut Followed) -> bool {
     while let Some(event) = request.stream.next_within(Duration::ZERO) {
-        let told = catch_unwind(AssertUnwindSafe(|| request.teller.tell(event)));
-        let Ok(Ok(told)) = told else {
-            // A token whose text cannot be had: the request is of no more use.
-            request.stream.cancel();
-            continue;
-        };
+        let told = request.teller.tell(event);
+        if told.kind == RP_EVENT_FAILED {
+            request.stream.give_up();
+        }
         let data = std::ptr::with_exposed_provenance_mut(request.data);
         // SAFETY: the caller's own function and data, as it promised at submission.
         unsafe { (request.callback)(&told, data) };

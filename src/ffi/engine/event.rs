@@ -1,7 +1,7 @@
 //! News of a request, as C sees it.
 
 use super::super::memory::sized;
-use super::super::status::{Fault, Outcome, rp_status};
+use super::super::status::{Fault, Outcome, caught, rp_status};
 use crate::engine::{Event, Finish};
 use crate::request::{FinishReason, TokenId};
 use crate::sample::Sampled;
@@ -130,19 +130,21 @@ impl Teller {
         Teller { stream, stop_tokens, shown: Shown::default() }
     }
 
-    /// The event, which points into `self`.
-    pub(super) fn tell(&mut self, event: Event) -> Outcome<rp_event> {
-        match event {
+    /// The event, which points into `self`. A token whose text cannot be had is the request's
+    /// failure, which the engine knows nothing of: it is for the caller to give the request up.
+    pub(super) fn tell(&mut self, event: Event) -> rp_event {
+        let told = caught(|| match event {
             Event::Token(sampled) => self.token(sampled),
             Event::Finished(finish) => Ok(self.finished(finish)),
-            Event::Failed(error) => {
-                let fault = Fault::from(error);
-                self.shown.top.clear();
-                self.shown.set(&fault.text);
-                let status = fault.status as u32;
-                Ok(rp_event { status, ..self.shown.event(RP_EVENT_FAILED) })
-            }
-        }
+            Event::Failed(error) => Err(Fault::from(error)),
+        });
+        told.unwrap_or_else(|fault| self.failed(&fault))
+    }
+
+    fn failed(&mut self, fault: &Fault) -> rp_event {
+        self.shown.top.clear();
+        self.shown.set(&fault.text);
+        rp_event { status: fault.status as u32, ..self.shown.event(RP_EVENT_FAILED) }
     }
 
     fn token(&mut self, sampled: Sampled) -> Outcome<rp_event> {

@@ -102,8 +102,8 @@ pub unsafe extern "C" fn rp_engine_create(
     })
 }
 
-/// Ends an engine. Requests that have not ended fail; whoever polls them hears of it. May not be
-/// called from a callback.
+/// Ends an engine. Requests that have not ended fail; whoever polls them hears of it, and callbacks
+/// have before this returns. May not be called from a callback.
 #[unsafe(no_mangle)]
 pub extern "C" fn rp_engine_destroy(engine: *mut rp_engine) -> rp_status {
     guard(|| {
@@ -114,8 +114,7 @@ pub extern "C" fn rp_engine_destroy(engine: *mut rp_engine) -> rp_status {
         let state = handle::end::<EngineState, _>(engine)?;
         state.thread.close();
         // Requests with callbacks hear of their failure.
-        state.dispatcher.drain();
-        state.dispatcher.stop();
+        state.dispatcher.end();
         Ok(())
     })
 }
@@ -225,14 +224,17 @@ pub unsafe extern "C" fn rp_engine_tokenize(
         let text = text.ok_or_else(|| Fault::invalid("text is null"))?;
         c::check_put("count", count)?;
         let found = state.tokenizer()?.encode(text, add_special != 0)?;
+        let room = match capacity >= found.len() {
+            // SAFETY: as the caller promises.
+            true => Some(unsafe { c::slice_mut("tokens", tokens, found.len()) }?),
+            false => None,
+        };
         // SAFETY: as the caller promises.
         unsafe { c::put("count", count, found.len()) }?;
-        if capacity < found.len() {
+        let Some(room) = room else {
             let text = format!("{} tokens, room for {capacity}", found.len());
             return Err(Fault::new(rp_status::RP_TOO_SMALL, text));
-        }
-        // SAFETY: as the caller promises.
-        let room = unsafe { c::slice_mut("tokens", tokens, found.len()) }?;
+        };
         room.iter_mut().zip(&found).for_each(|(to, token)| *to = token.0);
         Ok(())
     })

@@ -1,7 +1,7 @@
 //! How an engine is to be made.
 
 use super::super::memory::{self as c, sized};
-use super::super::status::{Fault, Outcome};
+use super::super::status::{Fault, Outcome, WITHOUT_KERNELS, rp_status};
 use crate::engine::EngineOptions;
 use crate::quantize::Scheme;
 use crate::service::{
@@ -98,6 +98,10 @@ impl Options<'_> {
                 return Err(Fault::invalid(text));
             }
         };
+        if let (false, Some(name @ ("cuda" | "sim"))) = (cfg!(feature = "cuda"), self.device) {
+            let text = format!("device is {name}, and {WITHOUT_KERNELS}");
+            return Err(Fault::new(rp_status::RP_UNSUPPORTED, text));
+        }
         let quantize = self.quantize.map(str::parse::<Scheme>).transpose()?;
         Ok(SessionOptions { device, quantize, ..SessionOptions::new(dir) })
     }

@@ -5,9 +5,9 @@ use super::super::memory::{self as c, sized};
 use super::super::sampling::{self, rp_sampling};
 use super::super::status::{Fault, Outcome, guard, rp_status};
 use super::callback::{Followed, rp_callback};
-use super::event::{self, Teller, rp_event};
+use super::event::{self, RP_EVENT_FAILED, Teller, rp_event};
 use super::{EngineState, rp_engine};
-use crate::engine::{Stream, SubmitOptions};
+use crate::engine::{Canceller, Stream, SubmitOptions};
 use crate::request::{Request, TokenId};
 use crate::text::TextStream;
 use std::ffi::{c_char, c_void};
@@ -62,10 +62,10 @@ sized!(rp_request_options);
 
 /// What stands behind a request's handle.
 pub(in super::super) struct RequestState {
-    /// Kept so that a request can be cancelled while another thread waits for its events.
-    cancelled: Arc<AtomicBool>,
     polled: Mutex<Option<Polled>>,
-    cancel: Box<dyn Fn() + Send + Sync>,
+    /// Kept beside it so that a request can be cancelled while another thread waits for its events.
+    canceller: Canceller,
+    cancelled: AtomicBool,
 }
 
 /// A request whose events the caller takes.
@@ -108,8 +108,6 @@ pub unsafe extern "C" fn rp_engine_submit(
         };
         let stream = state.thread.client().submit(asked, submit)?;
         let canceller = stream.canceller();
-        let cancel = Box::new(move || canceller.cancel());
-        let cancelled = Arc::new(AtomicBool::new(false));
         let polled = match options.callback {
             None => Some(Polled { stream, teller }),
             Some(callback) => {
@@ -121,7 +119,8 @@ pub unsafe extern "C" fn rp_engine_submit(
         if request.is_null() {
             return Ok(());
         }
-        let made = RequestState { cancelled, polled: Mutex::new(polled), cancel };
+        let (polled, cancelled) = (Mutex::new(polled), AtomicBool::new(false));
+        let made = RequestState { polled, canceller, cancelled };
         let handle = handle::keep(Arc::new(made));
         // SAFETY: as the caller promises.
         unsafe { c::put("request", request, handle) }
@@ -196,7 +195,10 @@ pub unsafe extern "C" fn rp_request_poll(
         let Some(news) = stream.next_within(Duration::from_millis(timeout_ms)) else {
             return Err(Fault::new(rp_status::RP_TIMEOUT, "the request has no news"));
         };
-        let told = teller.tell(news)?;
+        let told = teller.tell(news);
+        if told.kind == RP_EVENT_FAILED {
+            stream.give_up();
+        }
         // SAFETY: as the caller promises.
         unsafe { c::write(event, told) }
     })
@@ -209,7 +211,7 @@ pub extern "C" fn rp_request_cancel(request: *mut rp_request) -> rp_status {
     guard(|| {
         let state = handle::get::<RequestState, _>(request)?;
         if !state.cancelled.swap(true, Ordering::Relaxed) {
-            (state.cancel)();
+            state.canceller.cancel();
         }
         Ok(())
     })

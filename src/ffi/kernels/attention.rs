@@ -6,7 +6,7 @@ use super::gemm::phase;
 use super::rows::heads;
 use super::{refuse, rp_heads, rp_kernels, with};
 use crate::backend::cuda::ops::attention::{
-    self, AttentionDecode, DecodeCapacity, SequenceRows, check_heads,
+    self, AttentionDecode, DecodeCapacity, POSITIONS_MAX, SequenceRows, check_heads,
 };
 use crate::backend::cuda::ops::attention_prefill::{self, AttentionPrefill};
 use crate::backend::cuda::params::{AttentionTile, KV_PAGE_TOKENS};
@@ -66,7 +66,7 @@ pub struct rp_attention_sizes {
     /// Of a plan, on the host and on the device.
     pub plan_bytes: usize,
     /// Of the workspace on the device. All zero before the first use, and left so that the next
-    /// launch can use it.
+    /// launch of this shape can use it.
     pub workspace_bytes: usize,
 }
 
@@ -115,7 +115,16 @@ pub struct rp_attention {
     pub reserved: u32,
 }
 
-sized!(rp_attention_shape, rp_attention_sizes, rp_attention_plan, rp_attention);
+sized!(
+    rp_attention_shape,
+    rp_attention_sizes,
+    rp_attention_plan,
+    rp_attention with reserved,
+);
+
+/// Rows times query heads times positions. Below it no count of bytes is above 64 bits, and no
+/// device has room for a plan or a workspace near it.
+const SUMS_MAX: u128 = 1 << 53;
 
 struct Shape {
     phase: Phase,
@@ -132,10 +141,6 @@ impl Shape {
         let (phase, heads) = (phase(given.phase)?, heads(given.heads));
         let invalid = refuse("attention");
         let rp_attention_shape { rows, sequences, sequence_rows, context, .. } = given;
-        if heads.kv == 0 || heads.query == 0 || !heads.query.is_multiple_of(heads.kv) {
-            let text = format!("{} query heads for {} key/value heads", heads.query, heads.kv);
-            return Err(invalid(text));
-        }
         check_heads(heads, held.driver().properties().shared_bytes)?;
         let counts_are_there = rows > 0 && sequences > 0 && context > 0;
         let rows_are_there = phase == Phase::Prefill || sequence_rows > 0;
@@ -144,6 +149,11 @@ impl Shape {
                 "{rows} rows of {sequences} sequences, {sequence_rows} each, context {context}"
             );
             return Err(invalid(text));
+        }
+        let sums = u128::from(rows) * heads.query as u128 * u128::from(context);
+        if context > POSITIONS_MAX || sums > SUMS_MAX {
+            let text = format!("{rows} rows of {} heads, context {context}", heads.query);
+            return Err(invalid(format!("{text}: more than a device holds")));
         }
         if u64::from(context) > u64::from(given.table_stride) * u64::from(KV_PAGE_TOKENS) {
             let stride = given.table_stride;

@@ -68,7 +68,7 @@ pub struct rp_gemm {
     /// Of RP_OUTPUT_RESIDUAL: device, f32 `[rows, n / 16]`, written whole.
     pub squares: u64,
     /// Device, `rp_gemm_workspace_size` bytes: all zero before the first use, and left so that the
-    /// next launch can use it. 0 where that is none.
+    /// next launch, of this product or another, can use it. 0 where that is none.
     pub workspace: u64,
     /// Added to the mean of squares before the root.
     pub epsilon: f32,
@@ -76,7 +76,7 @@ pub struct rp_gemm {
     pub reserved: u32,
 }
 
-sized!(rp_gemm);
+sized!(rp_gemm with reserved);
 
 pub(super) fn phase(phase: u32) -> Outcome<Phase> {
     match phase {
@@ -101,15 +101,25 @@ pub(super) fn kind(format: u32, group: u32, zero_points: u32) -> Outcome<WeightK
     }
 }
 
-/// Bytes of the counters, which come first in the workspace, and of all of it.
-fn workspace(op: &rp_gemm, phase: Phase) -> (u64, u64) {
+/// The part of a workspace that holds counters, which comes first and is as large for one product
+/// as for any other: a product never finds partial sums of another where it expects counters.
+const COUNTER_BYTES: u64 = 256 << 10;
+
+/// Bytes of workspace, 0 for a product whose tiles are each the work of one block.
+fn workspace(op: &rp_gemm, phase: Phase) -> Outcome<u64> {
     let (n, k, rows) = (op.n as usize, op.k as usize, op.rows as usize);
     if phase == Phase::Prefill || n == 0 || k == 0 {
-        return (0, 0);
+        return Ok(0);
     }
     let counters = (gemm::arrivals_count(n, k, rows) * size_of::<u32>()) as u64;
-    let counters = counters.next_multiple_of(256);
-    (counters, counters + gemm::partials_bytes(n, k, rows))
+    if counters > COUNTER_BYTES {
+        let text = format!("gemm: a decode of {rows} rows by W [{n}, {k}]; supported: fewer rows");
+        return Err(Fault::new(rp_status::RP_UNSUPPORTED, text));
+    }
+    match gemm::partials_bytes(n, k, rows) {
+        0 => Ok(0),
+        partials => Ok(COUNTER_BYTES + partials),
+    }
 }
 
 /// What the library's own struct says, if there is a kernel for it.
@@ -136,7 +146,7 @@ fn checked(kernels: &Kernels, op: &rp_gemm) -> Outcome<Gemm> {
         }
         other => return Err(refused(format!("output is {other}, expected RP_OUTPUT_..."))),
     };
-    let (counters, bytes) = workspace(op, phase);
+    let bytes = workspace(op, phase)?;
     if bytes > 0 && op.workspace == 0 {
         return Err(refused(format!("workspace is null, {bytes} bytes are needed")));
     }
@@ -150,7 +160,7 @@ fn checked(kernels: &Kernels, op: &rp_gemm) -> Outcome<Gemm> {
         bias: op.bias,
         output,
         out: op.out,
-        partials: scratch(op.workspace.wrapping_add(counters)),
+        partials: scratch(op.workspace.wrapping_add(COUNTER_BYTES)),
         arrivals: scratch(op.workspace),
         rows: op.rows as usize,
         n: op.n as usize,
@@ -161,7 +171,8 @@ fn checked(kernels: &Kernels, op: &rp_gemm) -> Outcome<Gemm> {
 }
 
 /// Bytes of workspace of a product of at most `op->rows` rows; of the addresses in `op` nothing is
-/// read. Products that follow one another in a stream may share a workspace.
+/// read. Products that follow one another in a stream may share a workspace, as large as the
+/// largest of them asks for.
 ///
 /// # Safety
 /// `op` is a struct as large as it says, and `bytes` is writable.
@@ -177,7 +188,7 @@ pub unsafe extern "C" fn rp_gemm_workspace_size(
         let phase = phase(op.phase)?;
         let kind = kind(op.format, op.group, op.zero_points)?;
         check_product(&held.kernels, phase, kind, (op.n as usize, op.k as usize), false)?;
-        let (_, needed) = workspace(&op, phase);
+        let needed = workspace(&op, phase)?;
         // SAFETY: as the caller promises.
         unsafe { c::put("bytes", bytes, needed as usize) }
     })

@@ -1,7 +1,8 @@
 //! The kernel layer: single ops on memory and a stream that the caller brings.
 //!
 //! A context of kernels belongs to the CUDA context that was current when it was made, or to the
-//! simulator. One thread at a time may use it; another is told RP_IN_USE. `..._workspace_size` and
+//! simulator; which context is current on the caller's thread is as before after every call. One
+//! thread at a time may use it; another is told RP_IN_USE. `..._workspace_size` and
 //! `..._plan` work on the host alone; `..._run` checks its arguments and launches: it allocates
 //! nothing, waits for nothing and keeps nothing, so that it can be captured in a graph.
 
@@ -15,6 +16,8 @@ pub mod sample;
 
 use super::handle;
 use super::memory::{self as c, sized};
+#[cfg(not(feature = "cuda"))]
+use super::status::WITHOUT_KERNELS;
 use super::status::{Fault, Outcome, guard, rp_status};
 use crate::backend::cuda::driver::{Driver, SimDriver};
 use crate::backend::cuda::kernels::Kernels;
@@ -51,7 +54,7 @@ pub struct rp_kernels_options {
     /// With RP_DEVICE_SIM, the compute capability times ten: 80, 86, 89 or 90; 0 is 90.
     pub sim_compute: u32,
     /// With RP_DEVICE_CURRENT, a CUstream (or cudaStream_t) of that context; null is its default
-    /// stream. It outlives its use here.
+    /// stream. It lives as long as launches go to it.
     pub stream: *mut c_void,
 }
 
@@ -137,8 +140,7 @@ unsafe fn current(stream: *mut c_void) -> Outcome<Held> {
 
 #[cfg(not(feature = "cuda"))]
 unsafe fn current(_stream: *mut c_void) -> Outcome<Held> {
-    let text = "this build has no kernels: it was made without the feature `cuda`";
-    Err(Fault::new(rp_status::RP_UNSUPPORTED, text))
+    Err(Fault::new(rp_status::RP_UNSUPPORTED, WITHOUT_KERNELS))
 }
 
 fn simulated(compute: u32) -> Outcome<Held> {
@@ -158,8 +160,8 @@ fn simulated(compute: u32) -> Outcome<Held> {
     })
 }
 
-/// Ends the handle. Launches that are under way go on; the caller waits for them before it ends
-/// their context.
+/// Ends the handle: waits for all work of its CUDA context and unloads the machine code. Graphs
+/// that hold launches of it may not run afterwards. Not while a stream of the context is captured.
 #[unsafe(no_mangle)]
 pub extern "C" fn rp_kernels_destroy(kernels: *mut rp_kernels) -> rp_status {
     guard(|| handle::end::<KernelState, _>(kernels).map(drop))

@@ -85,10 +85,6 @@ fn answer(held: &Held, query: &rp_query) -> Outcome {
         RP_OP_ATTENTION => {
             phase(query.phase)?;
             let heads = heads(query.heads);
-            if heads.kv == 0 || heads.query == 0 || !heads.query.is_multiple_of(heads.kv) {
-                let text = format!("{} query heads for {} key/value heads", heads.query, heads.kv);
-                return no(format!("{text}; supported: a multiple"));
-            }
             if query.page_tokens != super::attention::RP_PAGE_TOKENS {
                 return no(format!("pages of {} tokens; supported: 64", query.page_tokens));
             }

@@ -89,7 +89,7 @@ pub struct rp_rope_append {
 /// A slot of a token whose keys and values are not kept.
 pub const RP_NO_SLOT: u32 = u32::MAX;
 
-sized!(rp_rmsnorm, rp_silu_mul, rp_rope_append);
+sized!(rp_rmsnorm with reserved, rp_silu_mul, rp_rope_append with reserved);
 
 pub(super) fn heads(heads: rp_heads) -> Heads {
     Heads { query: heads.query as usize, kv: heads.kv as usize, dim: heads.dim as usize }

@@ -35,7 +35,7 @@ pub struct rp_sample_sizes {
     /// Of a plan, on the host and on the device.
     pub plan_bytes: usize,
     /// Of the workspace on the device. All zero before the first use, and left so that the next
-    /// launch can use it.
+    /// launch of this shape can use it.
     pub workspace_bytes: usize,
 }
 
@@ -94,7 +94,12 @@ pub struct rp_sample {
     pub workspace: u64,
 }
 
-sized!(rp_sample_shape, rp_sample_sizes, rp_sample_plan, rp_sample);
+sized!(
+    rp_sample_shape with reserved,
+    rp_sample_sizes,
+    rp_sample_plan,
+    rp_sample with reserved,
+);
 
 fn read(shape: rp_sample_shape) -> Outcome<SelectionSizes> {
     let rp_sample_shape { rows, vocab, context, .. } = shape;

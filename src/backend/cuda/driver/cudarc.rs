@@ -13,6 +13,7 @@ use cudarc::driver::result::{self, DriverError};
 use cudarc::driver::sys;
 use std::collections::HashMap;
 use std::ffi::{CString, c_void};
+use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicPtr, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -116,7 +117,8 @@ impl CudaDriver {
     /// As [`CudaDriver::open`].
     ///
     /// # Safety
-    /// `stream` is a CUstream of the current context, and both outlive what is returned.
+    /// `stream` is a CUstream of the current context, which outlives what is returned; the stream
+    /// lives as long as work is sent to it.
     pub unsafe fn current(stream: u64) -> Result<CudaDriver> {
         device_count()?;
         let none = || Error::Device("CUDA: no context is current on this thread".to_string());
@@ -140,7 +142,7 @@ impl CudaDriver {
     /// [`Error::Device`] if the stream belongs to another context.
     ///
     /// # Safety
-    /// `stream` is a CUstream that lives until the next call of this method or the driver's end.
+    /// `stream` is a CUstream that lives as long as work is sent to it.
     pub unsafe fn set_stream(&self, stream: u64) -> Result<()> {
         let _current = self.state()?;
         let stream = stream as sys::CUstream;
@@ -159,11 +161,51 @@ impl CudaDriver {
         self.stream.load(Ordering::Relaxed)
     }
 
-    /// The state, with the context current on this thread.
-    fn state(&self) -> Result<MutexGuard<'_, State>> {
+    /// The state, with the context current on this thread. A borrowed context is so only for as
+    /// long as this is held: the thread is the caller's, who may have made another one current.
+    fn state(&self) -> Result<Current<'_>> {
+        let is_pushed = self.owned.is_none();
         // SAFETY: the context lives as long as `self`.
-        unsafe { result::ctx::set_current(self.context) }.map_err(fault("context"))?;
-        Ok(self.state.lock().unwrap_or_else(PoisonError::into_inner))
+        let made_current = unsafe {
+            match is_pushed {
+                true => sys::cuCtxPushCurrent_v2(self.context).result(),
+                false => result::ctx::set_current(self.context),
+            }
+        };
+        made_current.map_err(fault("context"))?;
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(Current { state, is_pushed })
+    }
+}
+
+/// The state of a driver, while its context is current on this thread.
+struct Current<'a> {
+    state: MutexGuard<'a, State>,
+    is_pushed: bool,
+}
+
+impl Deref for Current<'_> {
+    type Target = State;
+
+    fn deref(&self) -> &State {
+        &self.state
+    }
+}
+
+impl DerefMut for Current<'_> {
+    fn deref_mut(&mut self) -> &mut State {
+        &mut self.state
+    }
+}
+
+impl Drop for Current<'_> {
+    fn drop(&mut self) {
+        if self.is_pushed {
+            let mut popped = std::ptr::null_mut();
+            // SAFETY: writes one handle. It was pushed on this thread, which the guard of the
+            // mutex cannot leave. It cannot fail: every call that pushes another pops it again.
+            let _ = unsafe { sys::cuCtxPopCurrent_v2(&mut popped) };
+        }
     }
 }
 
@@ -450,9 +492,13 @@ impl Drop for CudaDriver {
         // What fails here has failed before, and nobody is left to be told.
         let Ok(mut state) = self.state() else { return };
         let State { modules, graphs, events, .. } = std::mem::take(&mut *state);
-        // SAFETY: every handle was made by this driver and is destroyed once, after all work.
+        // SAFETY: every handle was made by this driver and is destroyed once, after all work: that
+        // of the context, where streams are the caller's, who may have changed or ended them.
         unsafe {
-            let _ = result::stream::synchronize(self.stream());
+            let _ = match self.owned {
+                Some(_) => result::stream::synchronize(self.stream()),
+                None => result::ctx::synchronize(),
+            };
             for graph in graphs.into_values() {
                 let _ = result::graph::exec_destroy(graph);
             }

@@ -242,8 +242,10 @@ impl Driver for SimDriver {
         let mut state = self.state();
         // A failure stays in the state, for the next call that can return it.
         let _ = state.flush();
-        let bytes = state.sizes.remove(&at);
-        let bytes = bytes.unwrap_or_else(|| panic!("no allocation at {at:#x}"));
+        let Some(bytes) = state.sizes.remove(&at) else {
+            state.failed.get_or_insert(format!("free of {at:#x}, where no memory was given out"));
+            return;
+        };
         state.used_bytes -= bytes;
         if let Err(error) = state.device.free(at) {
             state.failed.get_or_insert(error.to_string());

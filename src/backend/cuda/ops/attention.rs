@@ -19,7 +19,7 @@ use crate::error::{Error, Result};
 use std::f64::consts::LOG2_E;
 
 /// Positions and windows are at most this, so that differences of positions tell before from after.
-const POSITIONS_MAX: u32 = 1 << 31;
+pub(crate) const POSITIONS_MAX: u32 = 1 << 31;
 /// Bytes before the items of a decode plan, of which the first four are their number. The items
 /// keep to sectors of device memory.
 const PLAN_HEADER_BYTES: usize = 32;
@@ -124,9 +124,10 @@ pub fn check_heads(heads: Heads, shared_bytes: u32) -> Result<()> {
     if dim != 64 && dim != 128 {
         return refuse(format!("head_dim {dim}"), "64 and 128".to_owned());
     }
-    if query / kv > GROUP_MAX {
+    let is_grouped = kv > 0 && query > 0 && query.is_multiple_of(kv);
+    if !is_grouped || query / kv > GROUP_MAX {
         let what = format!("{query} query heads over {kv} key/value heads");
-        return refuse(what, "at most 16 query heads to a key/value head".to_owned());
+        return refuse(what, "1 to 16 query heads to each key/value head".to_owned());
     }
     let prefill = portable_shared_bytes(dim, TILE_ROWS_MAX);
     let block = decode_shared_bytes(dim).max(prefill);

@@ -224,7 +224,8 @@ pub fn sample(kernels: &Kernels, op: &Sample) -> Result<()> {
 /// Whether every row could be drawn from.
 ///
 /// # Errors
-/// [`Error::Device`] of the first row that could not, as [`crate::sample::draw`] has it.
+/// [`Error::Device`] of the first row that could not, as [`crate::sample::draw`] has it, or of one
+/// whose status no kernel wrote.
 pub fn check_status(status: &[u32], vocab: usize) -> Result<()> {
     let Some(status) = status.iter().find(|status| **status != SAMPLE_OK) else {
         return Ok(());
@@ -236,7 +237,7 @@ pub fn check_status(status: &[u32], vocab: usize) -> Result<()> {
         SAMPLE_NO_TOKEN => {
             return Err(Error::Device(format!("the model computed -inf for all {vocab} logits")));
         }
-        _ => panic!("{status:#x} is no status of a row"),
+        _ => return Err(Error::Device(format!("{status:#x} is no status of a row"))),
     };
     Err(Error::Device(format!(
         "the model computed {value} for logit {token} of {vocab}, expected a number below infinity"
