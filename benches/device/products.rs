@@ -121,7 +121,7 @@ impl Op for Product {
                 let splits = decode_splits(n, k) as usize;
                 let width = n.next_multiple_of(GEMM_DECODE_FEATURES as usize);
                 let partials = if splits == 1 { 0 } else { 8 * splits * rows * width };
-                (decode_tile(rows), GEMM_DECODE_FEATURES, partials)
+                (decode_tile(&device.kernels, self.kind, rows), GEMM_DECODE_FEATURES, partials)
             }
             Phase::Prefill if set == KernelSet::Hopper => (tile, GEMM_SM90_FEATURES, 0),
             Phase::Prefill => (tile, GEMM_PREFILL_FEATURES, 0),

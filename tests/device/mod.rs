@@ -16,6 +16,7 @@ mod engine;
 mod gather;
 mod gemm;
 mod gemm_decode;
+mod gemm_decode_wgmma;
 mod gemm_hopper;
 mod gemm_kernels;
 mod gemm_prefill;
