@@ -1,288 +1,66 @@
-// gemm_decode_sm90: gemm_decode with int4 weights for more rows than 32, where mma.sync is too slow for
-// what memory brings, by wgmma.
+// gemm_decode_sm90: gemm_decode with int4 weights for more than 32 rows of x, by wgmma, since
+// there mma.sync takes longer than memory: at 64 rows 1.7 times.
 //
-//   as gemm_decode.cu says, W packed by repack.rs in groups of 128 or 64
-#include "gemm_sm90.cuh"
+//   x        bf16 [rows, k]   16-byte aligned, k a multiple of the group
+//   W        int4 [n, k]      packed by repack.rs in groups of 128 or 64, 16-byte aligned
+//   partials f32 [ranges, rows / 8, n / 64, 128, 4], rounded up, where ranges share tiles: of each
+//            8 tokens by 64 features the four sums of each thread of a warpgroup
+//   arrivals one counter for each 64 features and tile of tokens
+//   the others as GemmParams says; n any number, with a residual or SwiGLU a multiple of 16
+//
+// A block takes 128 features and 64 tokens in three warpgroups, and with its neighbour in a
+// cluster 256 features: each fetches half of the tokens for both, by the ring of gemm_sm90.cuh.
+// Tokens are what L2 would be busy with, 16 KiB for the 4.1 KiB of weights that 64 features have
+// in 128 columns; shared by 256 features they are as many bytes as the weights. Two warpgroups
+// compute 64 features each. Of the third, one thread fetches and three warps sum the tokens of
+// each stage, once for the block. 64 tokens are as many as the registers allow: a thread has 32
+// sums each of a group, a slice, the slices before it in its split, and the splits before that.
+// Weights of the first stages are fetched before the grids before this one have ended, and leave
+// L2 first where only one tile of tokens reads them.
+//
+// The bits are those of gemm_decode.cu, if wgmma rounds as mma.sync does, which wgmma_probe.txt
+// decides: the same slices of K; in a slice each group in one chain, ascending by 16 from 0, of
+// weights that enter as 128 + q; an fma with the sum of the tokens, which mma has computed in a
+// chain of its own, then one with the scale; the four slices of a split added in ascending order,
+// then the splits. A cluster takes a range of K of a tile, all of it, a split or a slice,
+// whichever fills the device; ranges that share a tile leave their sums to the last to come, which
+// adds them in that same order. A slice without groups counts as 0 in both kernels.
+//
+// Floor: the units of repack.rs; 2 n k flops a row. Requested are, with tiles = ceil(n / 128): the
+// units once for each tile of tokens, 2 k bytes a row of x for each two tiles of features, with a
+// norm k / 4 bytes for each row of the tiles of tokens that a block comes to from another one, and
+// with ranges that share tiles 8 * ranges * rows * n bytes of sums, rows rounded up to 8, n to 64.
+//
+// Performance model, for an H100 or H200: 132 SMs, each 2048 multiplications and about 32 bytes
+// from L2 a clock; memory brings 19 bytes a clock at 4.3 TB/s. Of 128 columns, a tile takes 512
+// clocks of the tensor cores and asks L2 for 8.3 KiB of weights and 8 KiB of tokens, 520 clocks;
+// memory takes 440 for the weights. Stages are one group, 24.5 KiB (12.5 with groups of 64), and 6
+// of 7 (14 of 15) are under way, 50 (60) KiB of weights, against the 19 that memory's latency of
+// about 1000 clocks asks for. A warp that computes issues about 235 instructions (with groups of
+// 64, 350): 56 convert, 64 are fma, 32 make descriptors, the rest are waits and addresses. Two
+// share a scheduler, so that with the sums of the tokens the slots of 512 clocks are full, or with
+// groups of 64 overfull by half. The sums of the tokens are 32 products of mma a group, about 70
+// clocks of three of the four tensor cores; tokens are their A operand and ones the B operand,
+// which takes half as many as the other way round. Expected of memory's rate are thus 70 % at 64
+// rows with groups of 128 and 50 % with groups of 64, less what the last round of tiles leaves
+// idle (28672 features are 112 pairs of tiles, two rounds of 66 clusters: 15 %), against 30 % by
+// mma.sync, which asks L2 for the tokens of 64 features at a time. Narrow matrices pay for the
+// sums that ranges leave each other, 32 KiB a block and range, 1000 clocks to write and to read.
+//
+// Measured: nothing yet. To be tried first on a GPU: descriptors of wgmma in uniform registers, 24
+// instructions less; sums of the tokens written by whoever writes x, or halves of them exchanged
+// in the cluster (by a copy to the neighbour's barrier, since a release to the cluster waits for
+// all of memory); ranges of unequal numbers of slices, so that the last round is full; clusters of
+// four, for fewer bytes of L2; and bf16 weights in the same structure, without groups: they are
+// bound by L2 above 32 rows too, and would need 1.2 bytes of it for each byte of weights in place
+// of 3.
+//
+// Grid: x = clusters of two blocks, at most as many as fit on the device at once.
+//
+// Held by tests/device/gemm_decode_wgmma.rs, wgmma_probe.rs, gemm_traffic.rs and gemm_kernels.rs,
+// and tests/static_gates.rs.
 
-// Ranges of K, tiles of tokens and pairs of tiles of features, in this order from the innermost on
-// but that tiles of tokens come first: clusters that run at the same time then share weights in L2.
-// A cluster takes those that are as many further on as there are clusters.
-struct Schedule {
-    static constexpr uint32_t TOKENS = GEMM_DECODE_SM90_TOKENS;
-    static constexpr uint32_t FEATURES = GEMM_SM90_CLUSTER * GEMM_SM90_FEATURES;
-
-    uint32_t token_tiles;
-    uint32_t pairs;
-    uint32_t ranges;
-    uint32_t slices;  // of all ranges
-    uint32_t groups;
-    uint32_t rank;
-
-    __device__ __forceinline__ Schedule(const GemmTensorParams &p, uint32_t group, uint32_t rank)
-        : token_tiles((p.gemm.rows + TOKENS - 1) / TOKENS),
-          pairs((p.gemm.n + FEATURES - 1) / FEATURES), ranges(p.ranges),
-          slices(p.gemm.splits * GEMM_DECODE_WARPS), groups(p.gemm.k / group), rank(rank) {}
-
-    static __device__ __forceinline__ uint32_t first() { return blockIdx.x / GEMM_SM90_CLUSTER; }
-    static __device__ __forceinline__ uint32_t next(uint32_t index) {
-        return index + gridDim.x / GEMM_SM90_CLUSTER;
-    }
-    __device__ __forceinline__ uint32_t end() const { return token_tiles * pairs * ranges; }
-
-    __device__ __forceinline__ uint32_t range(uint32_t index) const {
-        return index / token_tiles % ranges;
-    }
-    // The first slice of a range, and the first group of a slice.
-    __device__ __forceinline__ uint32_t slice(uint32_t range) const {
-        return range * (slices / ranges);
-    }
-    __device__ __forceinline__ uint32_t group(uint32_t slice) const {
-        return groups * slice / slices;
-    }
-
-    __device__ __forceinline__ Work work(uint32_t index) const {
-        const uint32_t pair = index / token_tiles / ranges;
-        const Place place{index % token_tiles * TOKENS,
-                          pair * FEATURES + rank * GEMM_SM90_FEATURES};
-        const uint32_t from = range(index);
-        return Work{place, group(slice(from)), group(slice(from + 1))};
-    }
-};
-
-// The ring, with a barrier for each stage that says that the sums of its tokens are there.
-template <class Stage>
-struct DecodeRing : Ring<Stage> {
-    static constexpr uint32_t CHAINS = Stage::TOKENS / 16;
-
-    __device__ __forceinline__ uint32_t summed(uint32_t stage) const {
-        return this->further(stage);
-    }
-    // Where the sums are.
-    __device__ __forceinline__ uint32_t token_sums(uint32_t stage) const {
-        return this->weights(stage) + Stage::TOKEN_SUMS;
-    }
-
-    __device__ __forceinline__ void init() const {
-        Ring<Stage>::init();
-        for (uint32_t stage = 0; stage < this->STAGES; stage++) {
-            ptx::mbarrier_init(summed(stage), CHAINS);
-        }
-        ptx::fence_mbarrier_init();
-    }
-};
-
-// The products of one warpgroup, 64 features by 64 tokens. A stage is a group of K with the units
-// of both warpgroups, and behind them the sum of each token.
-template <uint32_t GROUP, bool ZERO_POINTS>
-struct Int4Stage {
-    static constexpr uint32_t TOKENS = GEMM_DECODE_SM90_TOKENS;
-    static constexpr uint32_t K = GROUP;
-    using Unit = Int4Unit<GROUP, ZERO_POINTS>;
-    static constexpr uint32_t TOKEN_SUMS = CONSUMERS * Unit::BYTES;
-    static constexpr uint32_t WEIGHT_BYTES = TOKEN_SUMS + TOKENS * sizeof(float);
-    static constexpr uint32_t COUNT = TOKENS / 2;  // sums of a thread
-    static_assert(INT4_UNIT_ROWS == CONSUMER_FEATURES, "a consumer takes one row of units");
-
-    float group[COUNT];  // of the group in work
-    float slice[COUNT];  // of the slice so far
-    float split[COUNT];  // of the slices before it in its split
-    float sum[COUNT];    // of the splits before that
-
-    // Rows of units that the tile has.
-    static __device__ __forceinline__ uint32_t unit_rows(const GemmParams &p, const Place &place) {
-        return place.feature >= p.n ? 0 : place.feature + CONSUMER_FEATURES < p.n ? 2 : 1;
-    }
-
-    static __device__ __forceinline__ uint32_t weight_bytes(const GemmParams &p,
-                                                            const Place &place, uint32_t) {
-        return unit_rows(p, place) * Unit::BYTES;
-    }
-
-    static __device__ __forceinline__ void copy_weights(const GemmTensorParams &p,
-                                                        const Place &place, uint32_t step,
-                                                        uint32_t target, uint32_t barrier) {
-        const uint32_t groups = p.gemm.k / GROUP;
-        for (uint32_t row = 0; row < unit_rows(p.gemm, place); row++) {
-            const uint64_t unit = (uint64_t)(place.feature / INT4_UNIT_ROWS + row) * groups + step;
-            const uint8_t *source = p.gemm.weight + unit * Unit::BYTES;
-            // Other tiles of tokens read the same from L2.
-            if (p.gemm.rows <= TOKENS) {
-                ptx::cp_async_bulk_evict_first(target + row * Unit::BYTES, source, Unit::BYTES,
-                                               barrier);
-            } else {
-                ptx::cp_async_bulk(target + row * Unit::BYTES, source, Unit::BYTES, barrier);
-            }
-        }
-    }
-
-    // The sums of sixteen tokens of a stage, by one warp: tokens are the A operand and ones the B
-    // operand, so that one product has as many as the other way round two. All columns are equal.
-    static __device__ __forceinline__ void sum_tokens(uint32_t tokens, uint32_t sums,
-                                                      uint32_t tile) {
-        constexpr uint32_t BOX_BYTES = TOKENS * SWIZZLE_BYTES;
-        constexpr uint32_t ONES = 0x3f803f80u;
-        const uint32_t lane = threadIdx.x % WARP;
-        const uint32_t row = tokens + (tile * 16 + lane % 16) * SWIZZLE_BYTES;
-        float c[4] = {0.0f, 0.0f, 0.0f, 0.0f};
-#pragma unroll
-        for (uint32_t k16 = 0; k16 < K / 16; k16++) {
-            uint32_t a[4];
-            const uint32_t part = (k16 % 4 * 2 + lane / 16) ^ lane % SWIZZLE_ROWS;
-            ptx::ldmatrix_x4(a, row + k16 / 4 * BOX_BYTES + part * 16);
-            ptx::mma_m16n8k16_bf16(c, a, ONES, ONES, c);
-        }
-        if (lane % 4 < 2) {
-            ptx::st_shared_f32(sums + (tile * 16 + lane % 4 * 8 + lane / 4) * sizeof(float),
-                               lane % 4 == 0 ? c[0] : c[2]);
-        }
-    }
-
-    // The pairs of rows g and g + 8 of this warp's sixteen.
-    struct Vectors {
-        uint32_t scales;
-        uint32_t offsets;
-
-        __device__ __forceinline__ void load(uint32_t unit) {
-            const uint32_t features = threadIdx.x % WARPGROUP / WARP;
-            scales = Unit::row_pair(unit + Unit::SCALES, features);
-            offsets = ZERO_POINTS
-                          ? Unit::row_pair(unit + Unit::SCALES + Unit::VECTOR_BYTES, features)
-                          : Unit::OFFSET_PAIR;
-        }
-    };
-
-    // This warp's part of the A operand for 64 columns, of which `nibbles` has the weights.
-    static __device__ __forceinline__ void convert(uint32_t (&a)[4][4], uint32_t nibbles) {
-        const uint4 q = ptx::ld_shared_v4_u32(nibbles + threadIdx.x % WARPGROUP * 16);
-        const uint32_t words[4] = {q.x, q.y, q.z, q.w};
-#pragma unroll
-        for (uint32_t k16 = 0; k16 < 4; k16++) {
-            int4_fragment(a[k16], words[k16]);
-            ptx::pin(a[k16]);
-        }
-    }
-
-    // Starts the products of 64 columns; `first` of their group.
-    __device__ __forceinline__ void start(uint32_t (&a)[4][4], uint32_t tokens, bool first) {
-        const uint64_t b = swizzled_rows(tokens);
-        ptx::pin(group);
-        ptx::wgmma_fence();
-#pragma unroll
-        for (uint32_t k16 = 0; k16 < 4; k16++) {
-            ptx::wgmma_bf16(group, a[k16], b + k16 * SWIZZLED_K16, !first || k16 > 0);
-        }
-        ptx::wgmma_commit_group();
-    }
-
-    // Waits for the products of a group and for the sums of its tokens, and adds it to its slice.
-    template <class Stages, class Cursor>
-    __device__ __forceinline__ void add_group(const Stages &ring, const Cursor &at,
-                                              const Vectors &vectors) {
-        mbarrier_wait(ring.summed(at.stage), at.phase);
-        const uint32_t sums = ring.token_sums(at.stage) + threadIdx.x % 4 * 2 * sizeof(float);
-#pragma unroll
-        for (uint32_t t = 0; t < TOKENS / 8; t++) {
-            const float2 token = ptx::ld_shared_v2_f32(sums + t * 8 * sizeof(float));
-#pragma unroll
-            for (uint32_t i = 0; i < 4; i++) {
-                const float scale = i < 2 ? bf16_low(vectors.scales) : bf16_high(vectors.scales);
-                const float offset =
-                    i < 2 ? bf16_low(vectors.offsets) : bf16_high(vectors.offsets);
-                const float product =
-                    fmaf(offset, i % 2 == 0 ? token.x : token.y, group[t * 4 + i]);
-                slice[t * 4 + i] = fmaf(scale, product, slice[t * 4 + i]);
-            }
-        }
-        ring.release(at.stage);
-    }
-
-    // To add to -0 changes no number, not even -0.
-    __device__ __forceinline__ static void clear(float (&sums)[COUNT], float zero = -0.0f) {
-#pragma unroll
-        for (uint32_t i = 0; i < COUNT; i++) sums[i] = zero;
-    }
-
-    __device__ __forceinline__ static void add(float (&sums)[COUNT], const float (&more)[COUNT]) {
-#pragma unroll
-        for (uint32_t i = 0; i < COUNT; i++) sums[i] += more[i];
-    }
-
-    // Where a range stands among its slices.
-    struct Slices {
-        uint32_t index, last;
-        uint32_t end;  // the first group of the next slice
-
-        __device__ __forceinline__ Slices(const Schedule &schedule, uint32_t range)
-            : index(schedule.slice(range)), last(schedule.slice(range + 1)),
-              end(schedule.group(index + 1)) {}
-    };
-
-    // Adds up the slices that end before a group, of which some may have none.
-    __device__ __forceinline__ void close(Slices &at, uint32_t group, const Schedule &schedule) {
-        while (at.index < at.last && at.end == group) {
-            add(split, slice);
-            clear(slice, 0.0f);
-            at.index++;
-            at.end = schedule.group(at.index + 1);
-            if (at.index % GEMM_DECODE_WARPS == 0 || at.index == at.last) {
-                add(sum, split);
-                clear(split);
-            }
-        }
-    }
-
-    template <class Stages, class Cursor>
-    __device__ __forceinline__ void multiply(const Stages &ring, Cursor &at, const Work &work,
-                                             Slices slices, const Schedule &schedule,
-                                             uint32_t consumer) {
-        constexpr uint32_t HALF_BYTES = INT4_UNIT_ROWS * GEMM_SM90_BOX_K / 2;
-        uint32_t a[2][4][4];
-        Vectors vectors;
-        Cursor before;
-        clear(slice, 0.0f);
-        clear(split);
-        clear(sum);
-        close(slices, work.first, schedule);
-        uint32_t step = work.first;
-        const auto add_last = [&] {
-            ptx::wgmma_wait_group<0>();
-            ptx::pin(group);
-            if (step > work.first) {
-                add_group(ring, before, vectors);
-                close(slices, step, schedule);
-            }
-        };
-        const auto take = [&](uint32_t (&first)[4][4], uint32_t (&second)[4][4]) {
-            mbarrier_wait(ring.full(at.stage), at.phase);
-            const uint32_t weights = ring.weights(at.stage) + consumer * Unit::BYTES;
-            const uint32_t tokens = ring.tokens(at.stage);
-            convert(first, weights);
-            add_last();
-            vectors.load(weights);
-            start(first, tokens, true);
-            if (GROUP == 128) {
-                convert(second, weights + HALF_BYTES);
-                start(second, tokens + Stages::BOX_BYTES, false);
-                ptx::wgmma_wait_group<1>();
-            }
-            before = at;
-            at.advance();
-            step++;
-        };
-        if (GROUP == 128) {
-#pragma unroll 1
-            while (step < work.last) take(a[0], a[1]);
-        } else {
-#pragma unroll 1
-            while (step + 1 < work.last) {
-                take(a[0], a[1]);
-                take(a[1], a[0]);
-            }
-            if (step < work.last) take(a[0], a[1]);
-        }
-        add_last();
-    }
-};
+#include "gemm_decode_sm90.cuh"
 
 // The sums of the tokens of each stage, by the warps that have nothing else to do, in turns.
 template <class Stage>

@@ -1,5 +1,5 @@
-// What gemm_prefill_sm90 and gemm_decode_sm90 share: who of a block does what, the ring of stages, the
-// thread that fetches, and the way of the sums through shared memory to the epilogue.
+// What gemm_prefill_sm90 and gemm_decode_sm90 share: who of a block does what, the ring of stages,
+// the thread that fetches, and the way of the sums through shared memory to the epilogue.
 
 #pragma once
 

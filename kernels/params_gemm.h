@@ -62,8 +62,8 @@ static const uint32_t GEMM_PREFILL_INT4_STAGES = 4;
 /// that run at the same time then share what they read of both operands in L2.
 static const uint32_t GEMM_PREFILL_RASTER = 16;
 
-/// Rows of W that a block of `gemm_prefill_sm90` or `gemm_decode_sm90` takes, 64 for each of its two
-/// warpgroups that compute.
+/// Rows of W that a block of `gemm_prefill_sm90` or `gemm_decode_sm90` takes, 64 for each of its
+/// two warpgroups that compute.
 static const uint32_t GEMM_SM90_FEATURES = 128;
 
 /// Threads in a block of these: one warpgroup that fetches, two that compute.
@@ -120,7 +120,8 @@ typedef struct GemmParams {
     /// times `next_gamma`; f32 `[rows, n]` with `GEMM_OUT_F32`. Written whole.
     DEVICE_PTR(uint8_t) out;
     /// Sums of the blocks that share a tile, f32 `[splits, rows, n]`, n rounded up to a multiple of
-    /// `GEMM_DECODE_FEATURES`; of `gemm_decode_sm90` as its head says. Null where no tile is shared.
+    /// `GEMM_DECODE_FEATURES`; of `gemm_decode_sm90` as its head says. Null where no tile is
+    /// shared.
     DEVICE_PTR(float) partials;
     /// One counter a tile, zero before and after; null where no tile is shared.
     DEVICE_PTR(uint32_t) arrivals;
@@ -147,8 +148,8 @@ typedef struct GemmTensorParams {
     TensorMap weight_map;
     /// What the portable kernels take.
     GemmParams gemm;
-    /// Of `gemm_decode_sm90`: ranges of K that clusters take for themselves, of equally many slices:
-    /// 1, `splits` or `GEMM_DECODE_WARPS * splits`.
+    /// Of `gemm_decode_sm90`: ranges of K that clusters take for themselves, of equally many
+    /// slices: 1, `splits` or `GEMM_DECODE_WARPS * splits`.
     uint32_t ranges;
     /// Fills the struct up to a multiple of its alignment.
     uint32_t reserved[5];

@@ -1,12 +1,11 @@
 //! `gemm_decode_sm90`: the products of decode by wgmma, which must have the bits of those by
 //! mma.sync.
 
-use super::gemm::{Case, Format, INT4, KINDS, Kind, Way};
-use super::{Rig, rigs};
+use super::gemm::{Case, INT4, KINDS, Kind, Way};
+use super::gemm_hopper::{executions, hoppers};
 use ridgepoint::backend::Phase;
-use ridgepoint::backend::cuda::kernels::KernelSet;
 use ridgepoint::backend::cuda::ops::gemm::{
-    WeightKind, arrivals_count, decode_ranges, decode_splits, partials_bytes, possible_ranges,
+    arrivals_count, decode_ranges, decode_splits, partials_bytes, possible_ranges,
     range_arrivals_count, range_partials_bytes,
 };
 
@@ -20,11 +19,6 @@ const PLAIN: Case = Case {
     kind: Kind::Bf16,
 };
 const TILE: u32 = 64;
-
-/// The devices that run it.
-fn hoppers() -> impl Iterator<Item = Rig> {
-    rigs().into_iter().filter(|rig| rig.kernels.set() == KernelSet::Hopper)
-}
 
 #[test]
 fn any_number_of_rows_has_the_bits_of_mma() {
@@ -83,8 +77,8 @@ fn it_is_right() {
     }
 }
 
-/// More tiles than clusters, of which some meet rows of another tile of tokens: 1 / rms and the ring
-/// of stages go on from one to the next.
+/// More tiles than clusters, of which some meet rows of another tile of tokens: 1 / rms and the
+/// ring of stages go on from one to the next.
 #[test]
 fn blocks_take_tile_after_tile() {
     for rig in hoppers() {
@@ -156,4 +150,30 @@ fn scratch_memory_suffices_for_fewer_rows() {
     assert_eq!(decode_splits(17_408, 4096), 1);
     assert_eq!(partials_bytes(17_408, 4096, 40), 4 * 40 * 17_408 * 4);
     assert_eq!(arrivals_count(17_408, 4096, 40), 17_408 / 64);
+}
+
+/// As in prefill: the order of registers is asked for once in 64 columns, and four products go
+/// together. A block sums its tokens once, with half as many products of mma as tokens by 16.
+#[test]
+fn a_fence_and_a_commit_for_each_64_columns() {
+    for rig in hoppers() {
+        for format in INT4 {
+            let case = Case { format, n: 256, k: 896, kind: Kind::Bf16, ..PLAIN };
+            rig.counters();
+            case.run_in_ranges(&rig, &[0, 1, 2], 1);
+            let Some(counters) = rig.counters() else { continue };
+            // Four warps of two warpgroups of two blocks.
+            let warps = 4 * 2 * 2;
+            let steps = case.k as u64 / 64;
+            for (opcode, times) in
+                [("wgmma.fence", 1), ("wgmma.commit_group", 1), ("wgmma.mma_async", 4)]
+            {
+                let found = executions(&counters, opcode);
+                assert_eq!(found, warps * steps * times, "{opcode}, {case:?}");
+            }
+            // Of two blocks, 64 tokens by 16 and the columns by 16.
+            let sums = 2 * (64 / 16) * (case.k as u64 / 16);
+            assert_eq!(executions(&counters, "mma.sync"), sums, "{case:?}");
+        }
+    }
 }

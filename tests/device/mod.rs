@@ -31,6 +31,7 @@ mod rope_append;
 mod sample;
 mod silu_mul;
 mod traffic;
+mod wgmma_probe;
 
 use half::bf16;
 use ptxsim::Counters;

@@ -191,10 +191,10 @@ pub fn gemm(kernels: &Kernels, op: &Gemm) -> Result<()> {
     launch(kernels, op, &variant(kernels, op, tile), decode_ranges(op.n, op.k, op.rows))
 }
 
-/// Launches it with tiles of so many tokens: in the decode family 8, 16 or 32, with Hopper's kernels
-/// and int4 weights also 64; in the prefill family 32, 64 or 128, with Hopper's kernels and bf16
-/// weights also 256. The width changes no bit of the result, only the time; of the 64 of decode a
-/// device has to show it ([`crate::backend::cuda::wgmma`]).
+/// Launches it with tiles of so many tokens: in the decode family 8, 16 or 32, with Hopper's
+/// kernels and int4 weights also 64; in the prefill family 32, 64 or 128, with Hopper's kernels and
+/// bf16 weights also 256. The width changes no bit of the result, only the time; of the 64 of
+/// decode a device has to show it ([`crate::backend::cuda::wgmma`]).
 ///
 /// # Errors
 /// As [`gemm`].

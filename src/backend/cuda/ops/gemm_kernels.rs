@@ -294,8 +294,8 @@ impl Variant {
         Ring { weight_bytes, token_bytes, stages, other_bytes }
     }
 
-    /// Clocks that a tile of Hopper's kernels of prefill takes for 64 columns: those of the tensor cores,
-    /// 2048 multiplications each, or those in which L2 brings the operands, if that is more.
+    /// Clocks that a tile of Hopper's kernels of prefill takes for 64 columns: those of the tensor
+    /// cores, 2048 multiplications each, or those in which L2 brings the operands, if that is more.
     fn hopper_clocks(&self) -> u32 {
         let ring = self.hopper_ring();
         let boxes = ring.token_bytes / (self.tile * GEMM_SM90_BOX_K * BF16);
@@ -304,8 +304,8 @@ impl Variant {
         products.max(bytes / L2_BYTES_A_CLOCK)
     }
 
-    /// The tile of Hopper's kernels of prefill in which a product takes the least time on a large GPU, of
-    /// equal ones the widest.
+    /// The tile of Hopper's kernels of prefill in which a product takes the least time on a large
+    /// GPU, of equal ones the widest.
     pub fn hopper_tile(kind: WeightKind, n: usize, rows: usize) -> u32 {
         let clusters = super::gemm::MULTIPROCESSORS / GEMM_SM90_CLUSTER;
         let pairs = (n as u32).div_ceil(GEMM_SM90_CLUSTER * GEMM_SM90_FEATURES);

@@ -1,7 +1,7 @@
 //! Launch arguments and constants that host and kernels share. Made by `make params` from
 //! kernels/params.h and what it includes, where to change them.
 //!
-//! Headers: 888f40bd32f86585dd15d98a6ac9ac7b
+//! Headers: df4b403344dcaac622a730af92e1c12c
 
 /// Tokens whose keys and values one block of `attention_decode` takes: a chunk begins at a
 /// multiple of it. Part of the order of sums, so another number gives other bits.

@@ -1,7 +1,7 @@
 //! Launch arguments and constants that host and kernels share. Made by `make params` from
 //! kernels/params.h and what it includes, where to change them.
 //!
-//! Headers: 888f40bd32f86585dd15d98a6ac9ac7b
+//! Headers: df4b403344dcaac622a730af92e1c12c
 use super::common::TensorMap;
 
 /// Rows of W, so features of the output, that a block of `gemm_decode` takes.
@@ -44,8 +44,8 @@ pub const GEMM_PREFILL_INT4_STAGES: u32 = 4;
 /// Tiles of tokens whose blocks follow one another before the next tile of features begins. Blocks
 /// that run at the same time then share what they read of both operands in L2.
 pub const GEMM_PREFILL_RASTER: u32 = 16;
-/// Rows of W that a block of `gemm_prefill_sm90` or `gemm_decode_sm90` takes, 64 for each of its two
-/// warpgroups that compute.
+/// Rows of W that a block of `gemm_prefill_sm90` or `gemm_decode_sm90` takes, 64 for each of its
+/// two warpgroups that compute.
 pub const GEMM_SM90_FEATURES: u32 = 128;
 /// Threads in a block of these: one warpgroup that fetches, two that compute.
 pub const GEMM_SM90_THREADS: u32 = 384;
@@ -94,7 +94,8 @@ pub struct GemmParams {
     /// times `next_gamma`; f32 `[rows, n]` with `GEMM_OUT_F32`. Written whole.
     pub out: u64,
     /// Sums of the blocks that share a tile, f32 `[splits, rows, n]`, n rounded up to a multiple of
-    /// `GEMM_DECODE_FEATURES`; of `gemm_decode_sm90` as its head says. Null where no tile is shared.
+    /// `GEMM_DECODE_FEATURES`; of `gemm_decode_sm90` as its head says. Null where no tile is
+    /// shared.
     pub partials: u64,
     /// One counter a tile, zero before and after; null where no tile is shared.
     pub arrivals: u64,
@@ -150,8 +151,8 @@ pub struct GemmTensorParams {
     pub weight_map: TensorMap,
     /// What the portable kernels take.
     pub gemm: GemmParams,
-    /// Of `gemm_decode_sm90`: ranges of K that clusters take for themselves, of equally many slices:
-    /// 1, `splits` or `GEMM_DECODE_WARPS * splits`.
+    /// Of `gemm_decode_sm90`: ranges of K that clusters take for themselves, of equally many
+    /// slices: 1, `splits` or `GEMM_DECODE_WARPS * splits`.
     pub ranges: u32,
     /// Fills the struct up to a multiple of its alignment.
     pub reserved: [u32; 5usize],
