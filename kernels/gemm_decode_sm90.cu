@@ -1,59 +1,64 @@
-// gemm_decode_sm90: gemm_decode with int4 weights for more than 32 rows of x, by wgmma, since
-// there mma.sync takes longer than memory: at 64 rows 1.7 times.
+// gemm_decode_sm90: gemm_decode for more than 32 rows of x, by wgmma. There mma.sync takes longer
+// than memory with int4 weights, at 64 rows 1.7 times, and L2 does with any, because each 64
+// features ask it for all tokens and each 32 tokens for all weights.
 //
-//   x        bf16 [rows, k]   16-byte aligned, k a multiple of the group
-//   W        int4 [n, k]      packed by repack.rs in groups of 128 or 64, 16-byte aligned
+//   x        bf16 [rows, k]   16-byte aligned, k a multiple of 16
+//   W        bf16 [n, k]      row-major, 16-byte aligned; or
+//            int4 [n, k]      packed by repack.rs in groups of 128 or 64, 16-byte aligned
 //   partials f32 [ranges, rows / 8, n / 64, 128, 4], rounded up, where ranges share tiles: of each
 //            8 tokens by 64 features the four sums of each thread of a warpgroup
 //   arrivals one counter for each 64 features and tile of tokens
 //   the others as GemmParams says; n any number, with a residual or SwiGLU a multiple of 16
 //
 // A block takes 128 features and 64 tokens in three warpgroups, and with its neighbour in a
-// cluster 256 features: each fetches half of the tokens for both, by the ring of gemm_sm90.cuh.
-// Tokens are what L2 would be busy with, 16 KiB for the 4.1 KiB of weights that 64 features have
-// in 128 columns; shared by 256 features they are as many bytes as the weights. Two warpgroups
-// compute 64 features each. Of the third, one thread fetches and three warps sum the tokens of
-// each stage, once for the block. 64 tokens are as many as the registers allow: a thread has 32
-// sums each of a group, a slice, the slices before it in its split, and the splits before that.
-// Weights of the first stages are fetched before the grids before this one have ended, and leave
-// L2 first where only one tile of tokens reads them.
+// cluster 256 features: each fetches half of the tokens for both, by the ring of gemm_sm90.cuh. 64
+// features have 4.1 KiB of int4 weights in 128 columns, and 64 tokens 16 KiB; shared by 256
+// features tokens are as many bytes as the weights. Two warpgroups compute 64 features each. Of
+// the third, one thread fetches, and with int4 weights three warps sum the tokens of each stage,
+// once for the block. 64 tokens are as many as the registers allow there: a thread has 32 sums
+// each of a group, a slice, the slices before it in its split, and the splits before that. Weights
+// of the first stages are fetched before the grids before this one have ended, and leave L2 first
+// where only one tile of tokens reads them.
 //
 // The bits are those of gemm_decode.cu, if wgmma rounds as mma.sync does, which wgmma_probe.txt
-// decides: the same slices of K; in a slice each group in one chain, ascending by 16 from 0, of
-// weights that enter as 128 + q; an fma with the sum of the tokens, which mma has computed in a
-// chain of its own, then one with the scale; the four slices of a split added in ascending order,
-// then the splits. A cluster takes a range of K of a tile, all of it, a split or a slice,
-// whichever fills the device; ranges that share a tile leave their sums to the last to come, which
-// adds them in that same order. A slice without groups counts as 0 in both kernels.
+// decides: the same slices of K. In a slice, bf16 weights make one chain, ascending by 16 from 0;
+// int4 weights make one of each group, in which they enter as 128 + q, then an fma with the sum of
+// the tokens, which mma has computed in a chain of its own, then one with the scale. The four
+// slices of a split are added in ascending order, then the splits. A cluster takes a range of K of
+// a tile, all of it, a split or a slice, whichever fills the device; ranges that share a tile
+// leave their sums to the last to come, which adds them in that same order. A slice without steps
+// counts as 0 in both kernels.
 //
-// Floor: the units of repack.rs; 2 n k flops a row. Requested are, with tiles = ceil(n / 128): the
-// units once for each tile of tokens, 2 k bytes a row of x for each two tiles of features, with a
-// norm k / 4 bytes for each row of the tiles of tokens that a block comes to from another one, and
-// with ranges that share tiles 8 * ranges * rows * n bytes of sums, rows rounded up to 8, n to 64.
+// Floor: the weights, 2 n k bytes or the units of repack.rs; 2 n k flops a row. Requested are,
+// with tiles = ceil(n / 128): the weights once for each tile of tokens, 2 k bytes a row of x for
+// each two tiles of features, with a norm k / 4 bytes for each row of the tiles of tokens that a
+// block comes to from another one, and with ranges that share tiles 8 * ranges * rows * n bytes of
+// sums, rows rounded up to 8, n to 64.
 //
 // Performance model, for an H100 or H200: 132 SMs, each 2048 multiplications and about 32 bytes
-// from L2 a clock; memory brings 19 bytes a clock at 4.3 TB/s. Of 128 columns, a tile takes 512
-// clocks of the tensor cores and asks L2 for 8.3 KiB of weights and 8 KiB of tokens, 520 clocks;
-// memory takes 440 for the weights. Stages are one group, 24.5 KiB (12.5 with groups of 64), and 6
-// of 7 (14 of 15) are under way, 50 (60) KiB of weights, against the 19 that memory's latency of
-// about 1000 clocks asks for. A warp that computes issues about 235 instructions (with groups of
-// 64, 350): 56 convert, 64 are fma, 32 make descriptors, the rest are waits and addresses. Two
-// share a scheduler, so that with the sums of the tokens the slots of 512 clocks are full, or with
-// groups of 64 overfull by half. The sums of the tokens are 32 products of mma a group, about 70
-// clocks of three of the four tensor cores; tokens are their A operand and ones the B operand,
-// which takes half as many as the other way round. Expected of memory's rate are thus 70 % at 64
-// rows with groups of 128 and 50 % with groups of 64, less what the last round of tiles leaves
-// idle (28672 features are 112 pairs of tiles, two rounds of 66 clusters: 15 %), against 30 % by
-// mma.sync, which asks L2 for the tokens of 64 features at a time. Narrow matrices pay for the
-// sums that ranges leave each other, 32 KiB a block and range, 1000 clocks to write and to read.
+// from L2 a clock; memory brings 19 bytes a clock at 4.3 TB/s. Of 128 columns a tile takes 512
+// clocks of the tensor cores. With int4 weights it asks L2 for 8.3 KiB of weights and 8 KiB of
+// tokens, 520 clocks; memory takes 440 for the weights. Stages are one group, 24.5 KiB (12.5 with
+// groups of 64), and 6 of 7 (14 of 15) are under way, 50 (60) KiB of weights, against the 19 that
+// memory's latency of about 1000 clocks asks for. A warp that computes issues about 235
+// instructions (with groups of 64, 350): 56 convert, 64 are fma, 32 make descriptors, the rest are
+// waits and addresses. Two share a scheduler, so that with the sums of the tokens the slots of 512
+// clocks are full, or with groups of 64 overfull by half. The sums of the tokens are 32 products
+// of mma a group, about 70 clocks of three of the four tensor cores; tokens are their A operand
+// and ones the B operand, which takes half as many as the other way round. Expected of memory's
+// rate at 64 rows are thus 70 % with groups of 128 and 50 % with groups of 64, against 30 % by
+// mma.sync. With bf16 weights memory takes 1720 clocks for 32 KiB, and L2 1280 for those and 8 KiB
+// of tokens; 7 of 8 stages of 24 KiB are under way, 112 KiB of weights. Expected are 90 %, against
+// 55 % by mma.sync, which asks L2 for three bytes for each of the weights. All less what the last
+// round of tiles leaves idle: 28672 features are 112 pairs of tiles, two rounds of 66 clusters, 15
+// %. Narrow matrices pay for the sums that ranges leave each other, 32 KiB a block and range, 1000
+// clocks to write and to read.
 //
 // Measured: nothing yet. To be tried first on a GPU: descriptors of wgmma in uniform registers, 24
 // instructions less; sums of the tokens written by whoever writes x, or halves of them exchanged
 // in the cluster (by a copy to the neighbour's barrier, since a release to the cluster waits for
 // all of memory); ranges of unequal numbers of slices, so that the last round is full; clusters of
-// four, for fewer bytes of L2; and bf16 weights in the same structure, without groups: they are
-// bound by L2 above 32 rows too, and would need 1.2 bytes of it for each byte of weights in place
-// of 3.
+// four, for fewer bytes of L2; tiles of 128 tokens with bf16 weights, which need fewer registers.
 //
 // Grid: x = clusters of two blocks, at most as many as fit on the device at once.
 //
@@ -180,15 +185,14 @@ __device__ __forceinline__ void consume(const DecodeRing<Stage> &ring, const Gem
             // Of an odd number of tiles the last shares its tokens with one that does not exist.
             for (uint32_t step = work.first; step < work.last; step++) {
                 mbarrier_wait(ring.full(at.stage), at.phase);
-                mbarrier_wait(ring.summed(at.stage), at.phase);
+                if (Stage::SUMS_TOKENS) mbarrier_wait(ring.summed(at.stage), at.phase);
                 ring.release(at.stage);
                 at.advance();
             }
             continue;
         }
         const uint32_t range = schedule.range(i);
-        stage.multiply(ring, at, work, typename Stage::Slices(schedule, range), schedule,
-                       consumer);
+        stage.multiply(ring, at, schedule, range, consumer);
         const bool whole = schedule.ranges == 1;
         if (whole || join(p.gemm, schedule, range, place, consumer, stage,
                           reinterpret_cast<uint32_t *>(tile))) {
@@ -220,7 +224,7 @@ __device__ __forceinline__ void gemm_decode_sm90(const GemmTensorParams &p) {
         if (threadIdx.x == 0) {
             fetch<Stage>(ring, p, schedule);
         } else if (warp > 0) {
-            sum_tokens(ring, schedule);
+            if constexpr (Stage::SUMS_TOKENS) sum_tokens(ring, schedule);
         }
         __syncwarp();
     } else {
@@ -235,6 +239,9 @@ __device__ __forceinline__ void gemm_decode_sm90(const GemmTensorParams &p) {
 // Instances: the list of what is supported.
 constexpr uint32_t THREADS = GEMM_SM90_THREADS;
 constexpr uint32_t CLUSTER = GEMM_SM90_CLUSTER;
+CLUSTER_KERNEL(gemm_decode_bf16_bf16_m64_sm90, GemmTensorParams, CLUSTER, THREADS, 1) {
+    gemm_decode_sm90<Bf16Stage>(p);
+}
 CLUSTER_KERNEL(gemm_decode_bf16_int4g128_m64_sm90, GemmTensorParams, CLUSTER, THREADS, 1) {
     gemm_decode_sm90<Int4Stage<128, false>>(p);
 }

@@ -16,13 +16,14 @@ struct Schedule {
     uint32_t pairs;
     uint32_t ranges;
     uint32_t slices;  // of all ranges
-    uint32_t groups;
+    uint32_t steps;  // of K
     uint32_t rank;
 
-    __device__ __forceinline__ Schedule(const GemmTensorParams &p, uint32_t group, uint32_t rank)
+    __device__ __forceinline__ Schedule(const GemmTensorParams &p, uint32_t step, uint32_t rank)
         : token_tiles((p.gemm.rows + TOKENS - 1) / TOKENS),
           pairs((p.gemm.n + FEATURES - 1) / FEATURES), ranges(p.ranges),
-          slices(p.gemm.splits * GEMM_DECODE_WARPS), groups(p.gemm.k / group), rank(rank) {}
+          slices(p.gemm.splits * GEMM_DECODE_WARPS), steps((p.gemm.k + step - 1) / step),
+          rank(rank) {}
 
     static __device__ __forceinline__ uint32_t first() { return blockIdx.x / GEMM_SM90_CLUSTER; }
     static __device__ __forceinline__ uint32_t next(uint32_t index) {
@@ -33,12 +34,12 @@ struct Schedule {
     __device__ __forceinline__ uint32_t range(uint32_t index) const {
         return index / token_tiles % ranges;
     }
-    // The first slice of a range, and the first group of a slice.
+    // The first slice of a range, and the first step of a slice.
     __device__ __forceinline__ uint32_t slice(uint32_t range) const {
         return range * (slices / ranges);
     }
-    __device__ __forceinline__ uint32_t group(uint32_t slice) const {
-        return groups * slice / slices;
+    __device__ __forceinline__ uint32_t step(uint32_t slice) const {
+        return steps * slice / slices;
     }
 
     __device__ __forceinline__ Work work(uint32_t index) const {
@@ -46,7 +47,7 @@ struct Schedule {
         const Place place{index % token_tiles * TOKENS,
                           pair * FEATURES + rank * GEMM_SM90_FEATURES};
         const uint32_t from = range(index);
-        return Work{place, group(slice(from)), group(slice(from + 1))};
+        return Work{place, step(slice(from)), step(slice(from + 1))};
     }
 };
 
@@ -72,22 +73,121 @@ struct DecodeRing : Ring<Stage> {
     }
 };
 
-// The products of one warpgroup, 64 features by 64 tokens. A stage is a group of K with the units
-// of both warpgroups, and behind them the sum of each token.
+// What a thread has of the sums of 64 features by TOKENS tokens, as wgmma has them.
+template <uint32_t TOKENS_>
+struct Totals {
+    static constexpr uint32_t TOKENS = TOKENS_;
+    static constexpr uint32_t COUNT = TOKENS / 2;
+
+    float slice[COUNT];  // of the slice in work
+    float split[COUNT];  // of the slices before it in its split
+    float sum[COUNT];    // of the splits before that
+
+    // To add to -0 changes no number, not even -0.
+    __device__ __forceinline__ static void clear(float (&sums)[COUNT], float zero = -0.0f) {
+#pragma unroll
+        for (uint32_t i = 0; i < COUNT; i++) sums[i] = zero;
+    }
+
+    __device__ __forceinline__ static void add(float (&sums)[COUNT], const float (&more)[COUNT]) {
+#pragma unroll
+        for (uint32_t i = 0; i < COUNT; i++) sums[i] += more[i];
+    }
+
+    // Before the first slice of a range.
+    __device__ __forceinline__ void begin() {
+        clear(slice, 0.0f);
+        clear(split);
+        clear(sum);
+    }
+
+    // After a slice of a range, of which `left` are still to come.
+    __device__ __forceinline__ void close(uint32_t index, uint32_t left) {
+        add(split, slice);
+        clear(slice, 0.0f);
+        if ((index + 1) % GEMM_DECODE_WARPS == 0 || left == 0) {
+            add(sum, split);
+            clear(split);
+        }
+    }
+};
+
+// The products of one warpgroup, 64 features by 64 tokens, with weights in bf16. A stage is 64
+// columns of the features of both warpgroups, as a tensor copy brings them.
+struct Bf16Stage : Totals<GEMM_DECODE_SM90_TOKENS> {
+    static constexpr uint32_t K = GEMM_SM90_BOX_K;
+    static constexpr uint32_t WEIGHT_BYTES = GEMM_SM90_FEATURES * SWIZZLE_BYTES;
+    static constexpr bool SUMS_TOKENS = false;
+    static constexpr uint32_t TOKEN_SUMS = 0;
+    static_assert(K == GEMM_DECODE_BF16_K, "slices are those of gemm_decode");
+
+    static __device__ __forceinline__ uint32_t weight_bytes(const GemmParams &p,
+                                                            const Place &place, uint32_t) {
+        return place.feature < p.n ? WEIGHT_BYTES : 0;
+    }
+
+    static __device__ __forceinline__ void copy_weights(const GemmTensorParams &p,
+                                                        const Place &place, uint32_t step,
+                                                        uint32_t target, uint32_t barrier) {
+        // Other tiles of tokens read the same from L2.
+        if (p.gemm.rows <= TOKENS) {
+            ptx::cp_async_bulk_tensor_2d_evict_first(target, &p.weight_map, step * K,
+                                                     place.feature, barrier);
+        } else {
+            ptx::cp_async_bulk_tensor_2d(target, &p.weight_map, step * K, place.feature, barrier);
+        }
+    }
+
+    template <class Stages, class Cursor>
+    __device__ __forceinline__ void multiply(const Stages &ring, Cursor &at,
+                                             const Schedule &schedule, uint32_t range,
+                                             uint32_t consumer) {
+        const uint32_t rows = consumer * CONSUMER_FEATURES * SWIZZLE_BYTES;
+        const uint32_t last = schedule.slice(range + 1);
+        uint32_t step = schedule.step(schedule.slice(range));
+        begin();
+#pragma unroll 1
+        for (uint32_t index = schedule.slice(range); index < last; index++) {
+            const uint32_t first = step, end = schedule.step(index + 1);
+            uint32_t before = 0;
+#pragma unroll 1
+            for (; step < end; step++) {
+                mbarrier_wait(ring.full(at.stage), at.phase);
+                const uint64_t a = swizzled_rows(ring.weights(at.stage) + rows);
+                const uint64_t b = swizzled_rows(ring.tokens(at.stage));
+                ptx::pin(slice);
+                ptx::wgmma_fence();
+#pragma unroll
+                for (uint32_t k16 = 0; k16 < K / 16; k16++) {
+                    ptx::wgmma_bf16(slice, a + k16 * SWIZZLED_K16, b + k16 * SWIZZLED_K16, 1);
+                }
+                ptx::wgmma_commit_group();
+                ptx::wgmma_wait_group<1>();
+                ptx::pin(slice);
+                if (step > first) ring.release(before);
+                before = at.stage;
+                at.advance();
+            }
+            ptx::wgmma_wait_group<0>();
+            ptx::pin(slice);
+            if (step > first) ring.release(before);
+            close(index, last - index - 1);
+        }
+    }
+};
+
+// The same with weights in int4, which are converted in registers. A stage is a group of K with the
+// units of both warpgroups, and behind them the sum of each token.
 template <uint32_t GROUP, bool ZERO_POINTS>
-struct Int4Stage {
-    static constexpr uint32_t TOKENS = GEMM_DECODE_SM90_TOKENS;
+struct Int4Stage : Totals<GEMM_DECODE_SM90_TOKENS> {
     static constexpr uint32_t K = GROUP;
+    static constexpr bool SUMS_TOKENS = true;
     using Unit = Int4Unit<GROUP, ZERO_POINTS>;
     static constexpr uint32_t TOKEN_SUMS = CONSUMERS * Unit::BYTES;
     static constexpr uint32_t WEIGHT_BYTES = TOKEN_SUMS + TOKENS * sizeof(float);
-    static constexpr uint32_t COUNT = TOKENS / 2;  // sums of a thread
     static_assert(INT4_UNIT_ROWS == CONSUMER_FEATURES, "a consumer takes one row of units");
 
     float group[COUNT];  // of the group in work
-    float slice[COUNT];  // of the slice so far
-    float split[COUNT];  // of the slices before it in its split
-    float sum[COUNT];    // of the splits before that
 
     // Rows of units that the tile has.
     static __device__ __forceinline__ uint32_t unit_rows(const GemmParams &p, const Place &place) {
@@ -197,73 +297,48 @@ struct Int4Stage {
         ring.release(at.stage);
     }
 
-    // To add to -0 changes no number, not even -0.
-    __device__ __forceinline__ static void clear(float (&sums)[COUNT], float zero = -0.0f) {
-#pragma unroll
-        for (uint32_t i = 0; i < COUNT; i++) sums[i] = zero;
-    }
-
-    __device__ __forceinline__ static void add(float (&sums)[COUNT], const float (&more)[COUNT]) {
-#pragma unroll
-        for (uint32_t i = 0; i < COUNT; i++) sums[i] += more[i];
-    }
-
-    // Where a range stands among its slices.
-    struct Slices {
-        uint32_t index, last;
-        uint32_t end;  // the first group of the next slice
-
-        __device__ __forceinline__ Slices(const Schedule &schedule, uint32_t range)
-            : index(schedule.slice(range)), last(schedule.slice(range + 1)),
-              end(schedule.group(index + 1)) {}
-    };
-
-    // Adds up the slices that end before a group, of which some may have none.
-    __device__ __forceinline__ void close(Slices &at, uint32_t group, const Schedule &schedule) {
-        while (at.index < at.last && at.end == group) {
-            add(split, slice);
-            clear(slice, 0.0f);
-            at.index++;
-            at.end = schedule.group(at.index + 1);
-            if (at.index % GEMM_DECODE_WARPS == 0 || at.index == at.last) {
-                add(sum, split);
-                clear(split);
-            }
-        }
-    }
-
     template <class Stages, class Cursor>
-    __device__ __forceinline__ void multiply(const Stages &ring, Cursor &at, const Work &work,
-                                             Slices slices, const Schedule &schedule,
+    __device__ __forceinline__ void multiply(const Stages &ring, Cursor &at,
+                                             const Schedule &schedule, uint32_t range,
                                              uint32_t consumer) {
         constexpr uint32_t HALF_BYTES = INT4_UNIT_ROWS * GEMM_SM90_BOX_K / 2;
         uint32_t a[2][4][4];
         Vectors vectors;
         Cursor before;
-        clear(slice, 0.0f);
-        clear(split);
-        clear(sum);
-        close(slices, work.first, schedule);
-        uint32_t step = work.first;
+        uint32_t index = schedule.slice(range);
+        const uint32_t last_slice = schedule.slice(range + 1);
+        const uint32_t first = schedule.step(index), last = schedule.step(last_slice);
+        uint32_t step = first, end = schedule.step(index + 1);
+        begin();
+        // Adds up the slices that end here, of which some may have no group.
+        const auto close_slices = [&] {
+            while (index < last_slice && end == step) {
+                close(index, last_slice - index - 1);
+                index++;
+                end = schedule.step(index + 1);
+            }
+        };
+        close_slices();
         const auto add_last = [&] {
             ptx::wgmma_wait_group<0>();
             ptx::pin(group);
-            if (step > work.first) {
+            if (step > first) {
                 add_group(ring, before, vectors);
-                close(slices, step, schedule);
+                close_slices();
             }
         };
-        const auto take = [&](uint32_t (&first)[4][4], uint32_t (&second)[4][4]) {
+        // `one`, and with groups of 128 `other`, are not in use by products under way.
+        const auto take = [&](uint32_t (&one)[4][4], uint32_t (&other)[4][4]) {
             mbarrier_wait(ring.full(at.stage), at.phase);
             const uint32_t weights = ring.weights(at.stage) + consumer * Unit::BYTES;
             const uint32_t tokens = ring.tokens(at.stage);
-            convert(first, weights);
+            convert(one, weights);
             add_last();
             vectors.load(weights);
-            start(first, tokens, true);
+            start(one, tokens, true);
             if (GROUP == 128) {
-                convert(second, weights + HALF_BYTES);
-                start(second, tokens + Stages::BOX_BYTES, false);
+                convert(other, weights + HALF_BYTES);
+                start(other, tokens + Stages::BOX_BYTES, false);
                 ptx::wgmma_wait_group<1>();
             }
             before = at;
@@ -272,14 +347,14 @@ struct Int4Stage {
         };
         if (GROUP == 128) {
 #pragma unroll 1
-            while (step < work.last) take(a[0], a[1]);
+            while (step < last) take(a[0], a[1]);
         } else {
 #pragma unroll 1
-            while (step + 1 < work.last) {
+            while (step + 1 < last) {
                 take(a[0], a[1]);
                 take(a[1], a[0]);
             }
-            if (step < work.last) take(a[0], a[1]);
+            if (step < last) take(a[0], a[1]);
         }
         add_last();
     }

@@ -97,8 +97,7 @@ impl Device {
         }
     }
 
-    /// Which instructions products of decode use for int4 weights and many rows, and why; `None`
-    /// for the processor.
+    /// Which instructions products of decode use for many rows, and why; `None` for the processor.
     pub fn decode_wgmma(&self) -> Option<String> {
         match self {
             Device::Cpu { .. } => None,

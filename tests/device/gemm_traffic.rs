@@ -303,7 +303,7 @@ fn hoppers_kernel_asks_for_what_its_head_says() {
 #[test]
 fn decode_by_wgmma_asks_for_what_its_head_says() {
     for rig in rigs().iter().filter(|rig| rig.kernels.set() == KernelSet::Hopper) {
-        for (i, format) in INT4.into_iter().enumerate() {
+        for (i, format) in formats().enumerate() {
             for (j, (rows, n, k)) in
                 [(64, 1088, 1024), (40, 320, 4096), (130, 256 * 33, 128)].into_iter().enumerate()
             {
@@ -331,7 +331,7 @@ fn decode_reads_each_weight_once() {
     }
     // One tile of tokens; with more of them weights stay in L2 for the next one.
     for rig in rigs().iter().filter(|rig| rig.kernels.set() == KernelSet::Hopper) {
-        for format in INT4 {
+        for format in formats() {
             let tile = Some(64);
             Product { format, rows: 64, n: 80, k: 2048, tile, ..PLAIN }.check_streamed(rig);
         }

@@ -66,7 +66,7 @@ fn one_different_result_outweighs_all_equal_ones() {
     assert!(DecodeWgmma::Assumed.is_taken() && !hopper("").is_taken());
 }
 
-/// Without a probe's word nothing changes; with it, int4 weights and more than 32 rows.
+/// Without a probe's word nothing changes; with it, int4 and bf16 weights and more than 32 rows.
 #[test]
 fn the_probe_decides_what_is_taken() {
     for rig in hoppers() {
@@ -82,7 +82,8 @@ fn the_probe_decides_what_is_taken() {
             (int4, 32, 32),
             (int4, 33, 64),
             (int4, 500, 64),
-            (WeightKind::Bf16, 500, 32),
+            (WeightKind::Bf16, 32, 32),
+            (WeightKind::Bf16, 33, 64),
             (WeightKind::Int8, 500, 32),
         ] {
             assert_eq!(decode_tile(&kernels, kind, rows), tile, "{kind}, {rows} rows");
@@ -103,7 +104,8 @@ fn differing(rig: &Rig, portable: &Rig) -> Vec<String> {
     let rows: Vec<usize> = (0..40).collect();
     let mut found = Vec::new();
     for (n, k) in shapes {
-        for (format, kind) in INT4.into_iter().flat_map(|f| [(f, Kind::F32), (f, Kind::Residual)]) {
+        let formats = || [Format::Bf16].into_iter().chain(INT4);
+        for (format, kind) in formats().flat_map(|f| [(f, Kind::F32), (f, Kind::Residual)]) {
             let phase = Phase::Decode;
             let case = Case { phase, format, n, k, norm: true, bias: true, kind };
             let [by_wgmma, wanted] = TILES.map(|tile| case.run_in_tiles(rig, &rows, tile));
@@ -111,7 +113,7 @@ fn differing(rig: &Rig, portable: &Rig) -> Vec<String> {
                 found.push(format!("{case:?}"));
             }
         }
-        for format in [Format::Bf16].into_iter().chain(INT4) {
+        for format in formats() {
             let (phase, kind) = (Phase::Prefill, Kind::F32);
             let case = Case { phase, format, n, k, norm: true, bias: true, kind };
             if case.run(rig, &rows) != case.run(portable, &rows) {

@@ -167,7 +167,7 @@ impl Kernels {
         self
     }
 
-    /// Whether `gemm_decode` takes wgmma for int4 weights and more than 32 rows, and why.
+    /// Whether `gemm_decode` takes wgmma for more than 32 rows, and why.
     pub fn decode_wgmma(&self) -> &DecodeWgmma {
         &self.wgmma
     }

@@ -86,7 +86,7 @@ pub fn committed() -> Result<Vec<ProbeResult>> {
     parse(RESULTS)
 }
 
-/// Whether `gemm_decode` takes wgmma above 32 rows of int4 weights, and why.
+/// Whether `gemm_decode` takes wgmma above 32 rows, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DecodeWgmma {
     /// It does: all runs of the probe on devices of this kind found equal bits; this is one.
@@ -133,6 +133,6 @@ impl std::fmt::Display for DecodeWgmma {
             }
             DecodeWgmma::Different(result) => ("mma.sync", format!("the probe says {result}")),
         };
-        write!(f, "decode with int4 weights and more than 32 rows uses {by}: {why}")
+        write!(f, "decode with more than 32 rows uses {by}: {why}")
     }
 }

@@ -150,11 +150,11 @@ pub fn arrivals_count(n: usize, k: usize, rows: usize) -> usize {
     portable.max(range_scratch(n, k, rows).1)
 }
 
-/// Tokens of a tile of `gemm_decode`: 8, 16 or 32, and 64 where wgmma is taken for int4 weights
-/// ([`Kernels::decode_wgmma`]).
+/// Tokens of a tile of `gemm_decode`: 8, 16 or 32, and 64 for more rows where wgmma is taken
+/// ([`Kernels::decode_wgmma`]), but for int8 weights.
 pub fn decode_tile(kernels: &Kernels, kind: WeightKind, rows: usize) -> u32 {
-    let is_int4 = matches!(kind, WeightKind::Int4 { .. });
-    if rows > DECODE_TILE_MOST as usize && is_int4 && kernels.decode_wgmma().is_taken() {
+    let exists = kind != WeightKind::Int8 && kernels.decode_wgmma().is_taken();
+    if rows > DECODE_TILE_MOST as usize && exists {
         return GEMM_DECODE_SM90_TOKENS;
     }
     (rows as u32).next_power_of_two().clamp(DECODE_TILE_LEAST, DECODE_TILE_MOST)
@@ -192,9 +192,9 @@ pub fn gemm(kernels: &Kernels, op: &Gemm) -> Result<()> {
 }
 
 /// Launches it with tiles of so many tokens: in the decode family 8, 16 or 32, with Hopper's
-/// kernels and int4 weights also 64; in the prefill family 32, 64 or 128, with Hopper's kernels and
-/// bf16 weights also 256. The width changes no bit of the result, only the time; of the 64 of
-/// decode a device has to show it ([`crate::backend::cuda::wgmma`]).
+/// kernels also 64, but for int8 weights; in the prefill family 32, 64 or 128, with Hopper's
+/// kernels also 256, for bf16 weights. The width changes no bit of the result, only the time; of
+/// the 64 of decode a device has to show it ([`crate::backend::cuda::wgmma`]).
 ///
 /// # Errors
 /// As [`gemm`].

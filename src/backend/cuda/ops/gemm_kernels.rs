@@ -148,10 +148,8 @@ impl Variant {
     fn tiles(set: KernelSet, phase: Phase, kind: WeightKind) -> &'static [u32] {
         match (phase, set, kind) {
             (Phase::Decode, KernelSet::Portable, _) => &[32, 16, 8],
-            (Phase::Decode, KernelSet::Hopper, WeightKind::Int4 { .. }) => {
-                &[GEMM_DECODE_SM90_TOKENS]
-            }
-            (Phase::Decode, KernelSet::Hopper, _) => &[],
+            (Phase::Decode, KernelSet::Hopper, WeightKind::Int8) => &[],
+            (Phase::Decode, KernelSet::Hopper, _) => &[GEMM_DECODE_SM90_TOKENS],
             // With int4 weights there are two sets of accumulators.
             (Phase::Prefill, KernelSet::Hopper, WeightKind::Bf16) => &[256, 128, 64, 32],
             (Phase::Prefill, _, _) => &[128, 64, 32],
@@ -284,7 +282,10 @@ impl Variant {
             }
             (WeightKind::Int8, _) => panic!("Hopper has no ring of int8"),
         };
-        let token_sums = if self.phase == Phase::Decode { self.tile * F32 } else { 0 };
+        let token_sums = match (self.phase, self.kind) {
+            (Phase::Decode, WeightKind::Int4 { .. }) => self.tile * F32,
+            _ => 0,
+        };
         let token_bytes = self.tile * columns * BF16 + token_sums;
         let stages = GEMM_SM90_RING_BYTES / (weight_bytes + token_bytes);
         // Rows of sums are four floats longer than they need be, to lie in different banks.
