@@ -58,6 +58,11 @@
 
 #include "gemm_sm90.cuh"
 
+template <class Stage>
+__device__ __forceinline__ uint32_t steps_of(const GemmParams &p) {
+    return (p.k + Stage::K - 1) / Stage::K;
+}
+
 // The products of one warpgroup, 64 features by TOKENS tokens, with weights in bf16: wgmma reads
 // both from shared memory.
 template <uint32_t TOKENS_>
@@ -246,6 +251,161 @@ struct Int4Stage {
         ring.release(before);
     }
 };
+
+// All tiles, in groups of neighbours along both sides. A cluster takes CLUSTER tiles of features
+// at a time and goes on to those that are as many further on as there are clusters.
+template <uint32_t TOKENS>
+struct Schedule {
+    static constexpr uint32_t RASTER = GEMM_SM90_RASTER_TOKENS / TOKENS;
+    static constexpr uint32_t FEATURES = GEMM_SM90_CLUSTER * GEMM_SM90_FEATURES;
+
+    uint32_t token_tiles;
+    uint32_t feature_tiles;
+    uint32_t rank;
+    uint32_t steps;
+
+    __device__ __forceinline__ Schedule(const GemmParams &p, uint32_t rank, uint32_t steps)
+        : token_tiles((p.rows + TOKENS - 1) / TOKENS),
+          feature_tiles((p.n + FEATURES - 1) / FEATURES), rank(rank), steps(steps) {}
+
+    static __device__ __forceinline__ uint32_t first() { return blockIdx.x / GEMM_SM90_CLUSTER; }
+    static __device__ __forceinline__ uint32_t next(uint32_t index) {
+        return index + gridDim.x / GEMM_SM90_CLUSTER;
+    }
+    __device__ __forceinline__ uint32_t end() const { return token_tiles * feature_tiles; }
+
+    __device__ __forceinline__ Work work(uint32_t index) const {
+        return Work{place(index), 0, steps};
+    }
+
+    __device__ __forceinline__ Place place(uint32_t index) const {
+        const uint32_t group = index / (RASTER * feature_tiles) * RASTER;
+        const uint32_t width = min(token_tiles - group, RASTER);
+        const uint32_t within = index - group * feature_tiles;
+        return Place{(group + within % width) * TOKENS,
+                     within / width * FEATURES + rank * GEMM_SM90_FEATURES};
+    }
+};
+
+// The ring, with barriers of the two places for 1 / rms.
+template <class Stage>
+struct PrefillRing : Ring<Stage> {
+    __device__ __forceinline__ uint32_t norm_full(uint32_t place) const {
+        return this->further(place);
+    }
+    __device__ __forceinline__ uint32_t norm_empty(uint32_t place) const {
+        return this->further(2 + place);
+    }
+
+    __device__ __forceinline__ void init() const {
+        Ring<Stage>::init();
+        for (uint32_t place = 0; place < 2; place++) {
+            ptx::mbarrier_init(norm_full(place), SPARE_WARPS);
+            ptx::mbarrier_init(norm_empty(place), CONSUMER_WARPS);
+        }
+        ptx::fence_mbarrier_init();
+    }
+};
+
+// 1 / rms of each tile's rows, by warps that have nothing else to do, one tile ahead.
+template <class Stage>
+__device__ __forceinline__ void compute_norms(const PrefillRing<Stage> &ring, const GemmParams &p,
+                                              const Schedule<Stage::TOKENS> &schedule,
+                                              float *norms) {
+    constexpr uint32_t AT_ONCE = 4;
+    const uint32_t warp = threadIdx.x / WARP - 1;
+    Cursor<2> at;
+    for (uint32_t i = schedule.first(); i < schedule.end(); i = schedule.next(i)) {
+        const Place tile = schedule.place(i);
+        if (tile.feature >= p.n) continue;
+        const uint32_t row = tile.row;
+        float *place = norms + at.stage * Stage::TOKENS;
+        mbarrier_wait(ring.norm_empty(at.stage), at.phase ^ 1);
+#pragma unroll 1
+        for (uint32_t j = warp * AT_ONCE; j < Stage::TOKENS; j += SPARE_WARPS * AT_ONCE) {
+            input_rms<AT_ONCE>(p, row + j, place + j);
+        }
+        __syncwarp();
+        if (threadIdx.x % WARP == 0) ptx::mbarrier_arrive(ring.norm_full(at.stage));
+        at.advance();
+    }
+}
+
+// A warpgroup multiplies and finishes 64 features of each tile.
+template <class Stage>
+__device__ __forceinline__ void consume(const PrefillRing<Stage> &ring, const GemmTensorParams &p,
+                                        const Schedule<Stage::TOKENS> &schedule, char *storage) {
+    using Rings = Ring<Stage>;
+    const uint32_t consumer = threadIdx.x / WARPGROUP - 1;
+    float *tile = reinterpret_cast<float *>(storage + Rings::SUMS + consumer * Rings::SUM_BYTES);
+    const float *norms = reinterpret_cast<const float *>(storage + Rings::NORMS);
+    const uint32_t steps = steps_of<Stage>(p.gemm);
+    Cursor<Rings::STAGES> at;
+    Cursor<2> norm;
+    Stage stage;
+    for (uint32_t i = schedule.first(); i < schedule.end(); i = schedule.next(i)) {
+        const Place place = schedule.place(i);
+        const bool exists = place.feature + consumer * CONSUMER_FEATURES < p.gemm.n;
+        if (exists) {
+            stage.multiply(ring, at, p.gemm, consumer);
+        } else {
+            // Of an odd number of tiles the last shares its tokens with one that does not exist.
+            for (uint32_t step = 0; step < steps; step++) {
+                mbarrier_wait(ring.full(at.stage), at.phase);
+                ring.release(at.stage);
+                at.advance();
+            }
+        }
+        const bool normed = p.gemm.squares != nullptr && place.feature < p.gemm.n;
+        if (normed) mbarrier_wait(ring.norm_full(norm.stage), norm.phase);
+        if (exists) {
+            finish<Stage>(p.gemm, place, consumer, stage.sum, tile,
+                          norms + norm.stage * Stage::TOKENS);
+        }
+        if (normed) {
+            __syncwarp();
+            if (threadIdx.x % WARP == 0) ptx::mbarrier_arrive(ring.norm_empty(norm.stage));
+            norm.advance();
+        }
+    }
+}
+
+template <class Stage>
+__device__ __forceinline__ void gemm_prefill_sm90(const GemmTensorParams &p) {
+    extern __shared__ __align__(1024) char storage[];
+
+    ptx::griddepcontrol_launch_dependents();
+    const PrefillRing<Stage> ring{{ptx::shared_address(storage)}};
+    const Schedule<Stage::TOKENS> schedule(p.gemm, ptx::cluster_ctarank(),
+                                          steps_of<Stage>(p.gemm));
+    if (threadIdx.x == 0) {
+        ring.init();
+        fetch_ahead(ring, p, schedule);
+    }
+    __syncwarp();
+    ptx::griddepcontrol_wait();
+    // Nobody writes to a block, or to its barriers, before they are ready.
+    ptx::barrier_cluster_arrive();
+    ptx::barrier_cluster_wait();
+
+    const uint32_t warp = threadIdx.x / WARP;
+    if (warp < WARPGROUP / WARP) {
+        ptx::setmaxnreg_dec<FETCH_REGISTERS>();
+        if (threadIdx.x == 0) {
+            fetch(ring, p, schedule);
+        } else if (warp > 0 && p.gemm.squares != nullptr) {
+            compute_norms(ring, p.gemm, schedule,
+                          reinterpret_cast<float *>(storage + Ring<Stage>::NORMS));
+        }
+        __syncwarp();
+    } else {
+        ptx::setmaxnreg_inc<CONSUMER_REGISTERS>();
+        consume(ring, p, schedule, storage);
+    }
+    // No block ends while the other may still write to it or tell it something.
+    ptx::barrier_cluster_arrive();
+    ptx::barrier_cluster_wait();
+}
 
 // Instances: the list of what is supported.
 constexpr uint32_t THREADS = GEMM_SM90_THREADS;

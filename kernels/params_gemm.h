@@ -62,11 +62,11 @@ static const uint32_t GEMM_PREFILL_INT4_STAGES = 4;
 /// that run at the same time then share what they read of both operands in L2.
 static const uint32_t GEMM_PREFILL_RASTER = 16;
 
-/// Rows of W that a block of `gemm_prefill_sm90` takes, 64 for each of its two warpgroups that
-/// compute.
+/// Rows of W that a block of `gemm_prefill_sm90` or `gemm_decode_sm90` takes, 64 for each of its
+/// two warpgroups that compute.
 static const uint32_t GEMM_SM90_FEATURES = 128;
 
-/// Threads in a block of `gemm_prefill_sm90`: one warpgroup that fetches, two that compute.
+/// Threads in a block of these: one warpgroup that fetches, two that compute.
 static const uint32_t GEMM_SM90_THREADS = 384;
 
 /// Neighbouring tiles of features whose blocks form a cluster and share the rows of x.
@@ -83,6 +83,9 @@ static const uint32_t GEMM_SM90_RASTER_TOKENS = 2048;
 
 /// Tokens whose sums a warpgroup puts into shared memory at once.
 static const uint32_t GEMM_SM90_EPILOGUE_TOKENS = 32;
+
+/// Tokens of a tile of `gemm_decode_sm90`.
+static const uint32_t GEMM_DECODE_SM90_TOKENS = 64;
 
 /// Bit of `GemmParams::flags`: rows of W are gate and up, eight of one and eight of the other in
 /// each sixteen, and the output is `silu(gate) * up` with half as many columns.
@@ -117,9 +120,10 @@ typedef struct GemmParams {
     /// times `next_gamma`; f32 `[rows, n]` with `GEMM_OUT_F32`. Written whole.
     DEVICE_PTR(uint8_t) out;
     /// Sums of the blocks that share a tile, f32 `[splits, rows, n]`, n rounded up to a multiple of
-    /// `GEMM_DECODE_FEATURES`; null where `splits` is 1.
+    /// `GEMM_DECODE_FEATURES`; of `gemm_decode_sm90` as its head says. Null where no tile is
+    /// shared.
     DEVICE_PTR(float) partials;
-    /// One counter a tile, zero before and after; null where `splits` is 1.
+    /// One counter a tile, zero before and after; null where no tile is shared.
     DEVICE_PTR(uint32_t) arrivals;
     /// Rows of the input.
     uint32_t rows;
@@ -135,7 +139,8 @@ typedef struct GemmParams {
     float epsilon;
 } GemmParams;
 
-/// Arguments of `gemm_prefill_sm90`. No `partials` and no `arrivals`.
+/// Arguments of `gemm_prefill_sm90`, which has no `partials` and no `arrivals`, and of
+/// `gemm_decode_sm90`.
 typedef struct GemmTensorParams {
     /// x in boxes of a block's share of the tokens of a tile by `GEMM_SM90_BOX_K` columns.
     TensorMap x_map;
@@ -143,8 +148,11 @@ typedef struct GemmTensorParams {
     TensorMap weight_map;
     /// What the portable kernels take.
     GemmParams gemm;
+    /// Of `gemm_decode_sm90`: ranges of K that clusters take for themselves, of equally many
+    /// slices: 1, `splits` or `GEMM_DECODE_WARPS * splits`.
+    uint32_t ranges;
     /// Fills the struct up to a multiple of its alignment.
-    uint64_t reserved[3];
+    uint32_t reserved[5];
 } GemmTensorParams;
 
 #endif

@@ -48,6 +48,20 @@ __device__ __forceinline__ uint32_t ld_shared_u32(uint32_t address) {
     return v;
 }
 
+// Two neighbours of shared memory.
+__device__ __forceinline__ float2 ld_shared_v2_f32(uint32_t address) {
+    float2 v;
+    asm volatile("ld.shared.v2.f32 {%0, %1}, [%2];"
+                 : "=f"(v.x), "=f"(v.y)
+                 : "r"(address)
+                 : "memory");
+    return v;
+}
+
+__device__ __forceinline__ void st_shared_f32(uint32_t address, float v) {
+    asm volatile("st.shared.f32 [%0], %1;" : : "r"(address), "f"(v) : "memory");
+}
+
 __device__ __forceinline__ void st_shared_v4_u32(uint32_t address, const uint4 &v) {
     asm volatile("st.shared.v4.u32 [%0], {%1, %2, %3, %4};"
                  :

@@ -120,6 +120,17 @@ __device__ __forceinline__ void cp_async_bulk(uint32_t target, const void *sourc
                  : "memory");
 }
 
+// The same for data that is read once: first to leave L2, by the policy of
+// cp_async_16_evict_first.
+__device__ __forceinline__ void cp_async_bulk_evict_first(uint32_t target, const void *source,
+                                                          uint32_t bytes, uint32_t barrier) {
+    asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes"
+                 ".L2::cache_hint [%0], [%1], %2, [%3], %4;" ::"r"(target),
+                 "l"(__cvta_generic_to_global(source)), "r"(bytes), "r"(barrier),
+                 "l"(0x12F0000000000000ull)
+                 : "memory");
+}
+
 // The box of a matrix that begins at (x, y), x along the contiguous dimension, to shared memory,
 // swizzled as the map says. What lies outside of the matrix becomes 0 and counts as having come.
 __device__ __forceinline__ void cp_async_bulk_tensor_2d(uint32_t target, const void *map,
@@ -130,8 +141,18 @@ __device__ __forceinline__ void cp_async_bulk_tensor_2d(uint32_t target, const v
                  : "memory");
 }
 
-// The same to the same place of every block of the cluster that has a bit in `blocks`; the barrier
-// at that place of each hears of its own bytes.
+// The same for data that is read once: first to leave L2.
+__device__ __forceinline__ void cp_async_bulk_tensor_2d_evict_first(uint32_t target,
+                                                                    const void *map, uint32_t x,
+                                                                    uint32_t y, uint32_t barrier) {
+    asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes"
+                 ".L2::cache_hint [%0], [%1, {%2, %3}], [%4], %5;" ::"r"(target),
+                 "l"(map), "r"(x), "r"(y), "r"(barrier), "l"(0x12F0000000000000ull)
+                 : "memory");
+}
+
+// A box to the same place of every block of the cluster that has a bit in `blocks`; the barrier at
+// that place of each hears of its own bytes.
 __device__ __forceinline__ void cp_async_bulk_tensor_2d_multicast(uint32_t target, const void *map,
                                                                   uint32_t x, uint32_t y,
                                                                   uint32_t barrier,

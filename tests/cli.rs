@@ -320,8 +320,17 @@ fn the_kernels_of_a_device_are_listed_and_the_portable_ones_can_be_forced() {
     assert!(hopper.lines().next().unwrap().ends_with("hopper kernels for sm_90a"), "{hopper}");
     assert!(has(&hopper, "gemm_prefill_bf16_bf16_m256", "_sm90"), "{hopper}");
     assert!(!has(&hopper, "gemm_prefill_", "_m32"), "{hopper}");
+    let confirmed =
+        ridgepoint::backend::cuda::wgmma::committed().unwrap().iter().any(|result| result.equal);
+    let decode = hopper.lines().nth(1).unwrap();
+    assert!(decode.starts_with("decode with more than 32 rows uses"), "{hopper}");
+    // The kernels of both are there, or those by mma.sync alone.
+    let taken = decode.contains("uses wgmma: the probe says 9.0 ");
+    assert_eq!(has(&hopper, "gemm_decode_", "_m64_sm90"), taken, "{hopper}");
+    assert!(has(&hopper, "gemm_decode_", "_m32") && (confirmed || !taken), "{hopper}");
     let (_, portable, _) = listed("portable");
     assert!(portable.lines().next().unwrap().ends_with("portable kernels for sm_90a"));
+    assert!(portable.contains("uses mma.sync: the kernels are the portable ones"), "{portable}");
     assert!(has(&portable, "gemm_prefill_", "_m32") && !has(&portable, "", "_sm90"), "{portable}");
     for (text, family) in [(&hopper, "gemm_decode_"), (&portable, "embed_")] {
         assert!(has(text, family, ""), "{text}");

@@ -56,8 +56,10 @@ const WRITES: [&str; 8] = ["STG", "ST", "RED", "REDG", "ATOM", "ATOMG", "UBLKRED
 const READS: [&str; 5] = ["LDG", "LD", "LDGSTS", "UBLKCP", "UTMALDG"];
 /// What may be read before the kernel before has ended: weights, which no kernel writes.
 /// By the beginning and the end of a symbol; the first that fits.
-const WEIGHTS_AHEAD: [(&str, &str, &str, &str); 5] = [
+const WEIGHTS_AHEAD: [(&str, &str, &str, &str); 7] = [
     ("embed_", "", "LDG", "the norm's weight"),
+    ("gemm_decode_bf16_bf16_", "_sm90", "UTMALDG", "the first stages of W"),
+    ("gemm_decode_", "_sm90", "UBLKCP", "the first stages of W"),
     ("gemm_decode_", "", "LDGSTS", "the first stages of W"),
     ("gemm_prefill_bf16_bf16_", "_sm90", "UTMALDG", "the first stages of W"),
     ("gemm_prefill_bf16_int4", "_sm90", "UBLKCP", "the first stages of W"),

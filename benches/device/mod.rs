@@ -17,7 +17,7 @@ use ridgepoint::backend::Phase;
 use ridgepoint::backend::cuda::driver::Driver;
 use ridgepoint::backend::cuda::kernels::Kernels;
 use ridgepoint::backend::cuda::memory::Buffer;
-use ridgepoint::error::Result;
+use ridgepoint::error::{Error, Result};
 use std::cell::Cell;
 use std::sync::Arc;
 
@@ -25,6 +25,9 @@ use std::sync::Arc;
 const BF16: usize = 2;
 /// Random numbers that operands repeat: so many that rows of any width differ.
 const PATTERN: usize = 500_009;
+
+/// The environment variable by which products of decode take wgmma without a probe's word.
+const WGMMA_VARIABLE: &str = "RIDGEPOINT_BENCH_WGMMA";
 
 /// What an operation must at least do.
 #[derive(Debug, Clone, Copy)]
@@ -77,7 +80,15 @@ impl Device {
         let mut random = Random(1);
         let number = |_| bf16::from_f32(random.unit() * 2.0 - 1.0);
         let pattern = (0..if fills { PATTERN } else { 0 }).map(number).collect();
-        Ok(Device { kernels: Kernels::new(driver)?, pattern, exhausted: Cell::new(false) })
+        let kernels = Kernels::new(driver)?;
+        let kernels = match std::env::var(WGMMA_VARIABLE).as_deref() {
+            Err(_) | Ok("") => kernels,
+            Ok("assume") => kernels.assume_equal_bits(),
+            Ok(other) => {
+                return Err(Error::Usage(format!("{WGMMA_VARIABLE}={other}: it can be `assume`")));
+            }
+        };
+        Ok(Device { kernels, pattern, exhausted: Cell::new(false) })
     }
 
     /// The launch of an operation, or `None` if there is no memory for its operands.

@@ -5,11 +5,12 @@ use super::{BF16, Device, Floor, Launch, Op, keeping};
 use ridgepoint::backend::Phase;
 use ridgepoint::backend::cuda::kernels::KernelSet;
 use ridgepoint::backend::cuda::ops::gemm::{
-    Gemm, InputNorm, Output, Weight, WeightKind, arrivals_count, decode_splits, decode_tile, gemm,
-    partials_bytes, prefill_tile,
+    Gemm, InputNorm, Output, Weight, WeightKind, arrivals_count, decode_ranges, decode_splits,
+    decode_tile, gemm, partials_bytes, prefill_tile, range_partials_bytes,
 };
 use ridgepoint::backend::cuda::params::{
-    GEMM_DECODE_FEATURES, GEMM_PREFILL_FEATURES, GEMM_SM90_CLUSTER, GEMM_SM90_FEATURES, NORM_GROUP,
+    GEMM_DECODE_FEATURES, GEMM_DECODE_SM90_TOKENS, GEMM_PREFILL_FEATURES, GEMM_SM90_CLUSTER,
+    GEMM_SM90_FEATURES, NORM_GROUP,
 };
 use ridgepoint::backend::cuda::repack::packed_bytes;
 use ridgepoint::error::Result;
@@ -114,23 +115,33 @@ impl Op for Product {
     fn requested(&self, device: &Device) -> u64 {
         let ((n, k), rows) = (self.shape(), self.rows);
         let squares = if self.has_norm() { k / 4 } else { 0 };
-        let set = device.kernels.set();
-        let tile = prefill_tile(set, self.kind, n, rows);
-        let (tile, features, partials) = match self.phase {
-            Phase::Decode => {
+        let tile = match self.phase {
+            Phase::Decode => decode_tile(&device.kernels, self.kind, rows),
+            Phase::Prefill => prefill_tile(device.kernels.set(), self.kind, n, rows),
+        };
+        let set = match self.phase {
+            Phase::Decode if tile != GEMM_DECODE_SM90_TOKENS => KernelSet::Portable,
+            _ => device.kernels.set(),
+        };
+        let width = n.next_multiple_of(GEMM_DECODE_FEATURES as usize);
+        let (features, partials) = match (self.phase, set) {
+            (Phase::Decode, KernelSet::Portable) => {
                 let splits = decode_splits(n, k) as usize;
-                let width = n.next_multiple_of(GEMM_DECODE_FEATURES as usize);
                 let partials = if splits == 1 { 0 } else { 8 * splits * rows * width };
-                (decode_tile(rows), GEMM_DECODE_FEATURES, partials)
+                (GEMM_DECODE_FEATURES, partials)
             }
-            Phase::Prefill if set == KernelSet::Hopper => (tile, GEMM_SM90_FEATURES, 0),
-            Phase::Prefill => (tile, GEMM_PREFILL_FEATURES, 0),
+            (Phase::Decode, KernelSet::Hopper) => {
+                let ranges = decode_ranges(n, k, rows);
+                (GEMM_SM90_FEATURES, 2 * range_partials_bytes(n, rows, ranges) as usize)
+            }
+            (Phase::Prefill, KernelSet::Hopper) => (GEMM_SM90_FEATURES, 0),
+            (Phase::Prefill, KernelSet::Portable) => (GEMM_PREFILL_FEATURES, 0),
         };
         let feature_tiles = n.div_ceil(features as usize);
         // The blocks of a cluster fetch their tokens together.
-        let shared = match (self.phase, set) {
-            (Phase::Prefill, KernelSet::Hopper) => GEMM_SM90_CLUSTER as usize,
-            _ => 1,
+        let shared = match set {
+            KernelSet::Hopper => GEMM_SM90_CLUSTER as usize,
+            KernelSet::Portable => 1,
         };
         let tokens = rows * (feature_tiles.div_ceil(shared) * 2 * k + feature_tiles * squares);
         let operands = self.weight_bytes() * rows.div_ceil(tile as usize) + tokens;

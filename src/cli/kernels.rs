@@ -33,18 +33,22 @@ pub fn run(json: bool, out: &mut dyn Write) -> io::Result<()> {
     }
 }
 
-/// The same of the kernels that a device takes, after a line or an object about the device.
+/// The same of the kernels that a device takes, after lines or an object about the device.
 ///
 /// # Errors
 ///
 /// Only those of `out`.
 pub fn run_of(device: &Device, json: bool, out: &mut dyn Write) -> io::Result<()> {
-    let set = device.kernel_set();
-    match json {
-        false => writeln!(out, "{}", device.describe())?,
-        true => {
-            writeln!(out, "{}", serde_json::json!({ "device": device.describe(), "set": set }))?;
-        }
+    let decode = device.decode_wgmma();
+    if json {
+        let set = device.kernel_set();
+        let about = serde_json::json!({
+            "device": device.describe(), "set": set, "decode_wgmma": decode,
+        });
+        writeln!(out, "{about}")?;
+    } else {
+        writeln!(out, "{}", device.describe())?;
+        decode.map_or(Ok(()), |decode| writeln!(out, "{decode}"))?;
     }
     match device.kernels() {
         rows if rows.is_empty() => Ok(()),

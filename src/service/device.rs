@@ -97,6 +97,15 @@ impl Device {
         }
     }
 
+    /// Which instructions products of decode use for many rows, and why; `None` for the processor.
+    pub fn decode_wgmma(&self) -> Option<String> {
+        match self {
+            Device::Cpu { .. } => None,
+            #[cfg(feature = "cuda")]
+            Device::Cuda(backend) => Some(backend.kernels().decode_wgmma().to_string()),
+        }
+    }
+
     /// The kernels that it takes, by symbol.
     pub fn kernels(&self) -> Vec<(&'static str, &'static KernelTarget)> {
         match self {

@@ -7,8 +7,8 @@ use ridgepoint::backend::Phase;
 use ridgepoint::backend::cuda::driver::DevicePtr;
 use ridgepoint::backend::cuda::memory::Buffer;
 use ridgepoint::backend::cuda::ops::gemm::{
-    Gemm, InputNorm, Output, Weight, WeightKind, arrivals_count, gemm, gemm_in_tiles,
-    partials_bytes,
+    Gemm, InputNorm, Output, Weight, WeightKind, arrivals_count, gemm, gemm_in_ranges,
+    gemm_in_tiles, partials_bytes, range_arrivals_count, range_partials_bytes,
 };
 use ridgepoint::backend::cuda::repack::pack;
 use ridgepoint::backend::cuda::repack_int8;
@@ -87,14 +87,24 @@ pub struct Written {
     pub squares: Vec<f32>,
 }
 
+/// How a product is divided among blocks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// As the launch code chooses.
+    Chosen,
+    /// In tiles of so many tokens.
+    Tiles(u32),
+    /// On Hopper's kernels of decode, in so many ranges of K.
+    Ranges(u32),
+}
+
 /// A product whose operands are on a device.
 pub struct Ready<'a> {
     rig: &'a Rig,
     case: Case,
     rows: Vec<usize>,
     op: Gemm,
-    /// The width of a tile, if not what the launch code chooses.
-    tile: Option<u32>,
+    way: Way,
     stream: Buffer,
     next_squares: Buffer,
     out: Buffer,
@@ -176,6 +186,11 @@ impl Case {
 
     /// Puts the operands on a device. Behind the rows of x stands one more of NaN.
     pub fn ready<'a>(&self, rig: &'a Rig, rows: &[usize]) -> Ready<'a> {
+        self.ready_in(rig, rows, Way::Chosen)
+    }
+
+    /// The same for a launch in a given way.
+    pub fn ready_in<'a>(&self, rig: &'a Rig, rows: &[usize], way: Way) -> Ready<'a> {
         let (m, n, k) = (rows.len(), self.n, self.k);
         let mut x = self.x(rows);
         x.extend(vec![bf16::NAN; k]);
@@ -188,8 +203,14 @@ impl Case {
         let next_squares = rig.room::<f32>(m * n.div_ceil(16));
         let element = if self.kind == Kind::F32 { 4 } else { 2 };
         let out = rig.room::<u8>(m * self.width() * element);
-        let partials = rig.room::<u8>(partials_bytes(n, k, m) as usize);
-        let arrivals = rig.upload(&vec![0u32; arrivals_count(n, k, m)]);
+        let (partials, arrivals) = match way {
+            Way::Ranges(ranges) => {
+                (range_partials_bytes(n, m, ranges), range_arrivals_count(n, m, ranges))
+            }
+            _ => (partials_bytes(n, k, m), arrivals_count(n, k, m)),
+        };
+        let partials = rig.room::<u8>(partials as usize);
+        let arrivals = rig.upload(&vec![0u32; arrivals]);
         let output = match self.kind {
             Kind::Bf16 => Output::Bf16,
             Kind::F32 => Output::F32,
@@ -216,19 +237,7 @@ impl Case {
         };
         let operands = vec![x, weight, squares, bias, gamma, partials];
         let (case, rows) = (*self, rows.to_vec());
-        let tile = None;
-        Ready {
-            rig,
-            case,
-            rows,
-            op,
-            tile,
-            stream,
-            next_squares,
-            out,
-            arrivals,
-            _operands: operands,
-        }
+        Ready { rig, case, rows, op, way, stream, next_squares, out, arrivals, _operands: operands }
     }
 
     /// Runs it under one schedule.
@@ -238,9 +247,12 @@ impl Case {
 
     /// The same in tiles of a given width.
     pub fn run_in_tiles(&self, rig: &Rig, rows: &[usize], tile: u32) -> Written {
-        let mut ready = self.ready(rig, rows);
-        ready.tile = Some(tile);
-        ready.run(0)
+        self.ready_in(rig, rows, Way::Tiles(tile)).run(0)
+    }
+
+    /// The same in a given number of ranges of K.
+    pub fn run_in_ranges(&self, rig: &Rig, rows: &[usize], ranges: u32) -> Written {
+        self.ready_in(rig, rows, Way::Ranges(ranges)).run(0)
     }
 
     /// Holds a result against the product in f64. What the kernel rounds to bf16 may be at most a
@@ -311,9 +323,10 @@ impl Ready<'_> {
         for buffer in [&self.out, &self.next_squares] {
             self.rig.driver().fill(buffer.ptr(), 0xff, buffer.bytes()).unwrap();
         }
-        let launched = match self.tile {
-            None => gemm(&self.rig.kernels, &self.op),
-            Some(tile) => gemm_in_tiles(&self.rig.kernels, &self.op, tile),
+        let launched = match self.way {
+            Way::Chosen => gemm(&self.rig.kernels, &self.op),
+            Way::Tiles(tile) => gemm_in_tiles(&self.rig.kernels, &self.op, tile),
+            Way::Ranges(ranges) => gemm_in_ranges(&self.rig.kernels, &self.op, ranges),
         };
         launched.unwrap_or_else(|e| panic!("{case:?}, {m} rows: {e}"));
         let arrivals = self.arrivals.read::<u32>((self.arrivals.bytes() / 4) as usize).unwrap();

@@ -1,7 +1,7 @@
 //! `gemm_prefill_sm90`: what Hopper's kernel has beyond the portable one, whose tests it shares.
 
 use super::gemm::{Case, Format, INT4, KINDS, Kind, row};
-use super::{Rig, portable_twin, rigs};
+use super::{Rig, rigs};
 use ptxsim::Counters;
 use ridgepoint::backend::Phase;
 use ridgepoint::backend::cuda::kernels::KernelSet;
@@ -18,7 +18,7 @@ const PLAIN: Case = Case {
 };
 
 /// The devices that run it.
-fn hoppers() -> impl Iterator<Item = Rig> {
+pub fn hoppers() -> impl Iterator<Item = Rig> {
     rigs().into_iter().filter(|rig| rig.kernels.set() == KernelSet::Hopper)
 }
 
@@ -85,38 +85,8 @@ fn schedules_change_nothing() {
     }
 }
 
-/// Both sets add in the same order. Whether wgmma and mma.sync then give the same bits is for the
-/// device to say: in the simulator they do, a GPU's answer goes to the file that
-/// RIDGEPOINT_PROBE_OUT names.
-#[test]
-fn wgmma_is_compared_with_mma() {
-    let Some(portable) = portable_twin() else { return };
-    let mut differing = Vec::new();
-    for rig in hoppers() {
-        for format in [Format::Bf16].into_iter().chain(INT4) {
-            for (kind, k) in [(Kind::F32, 1152), (Kind::Residual, 128)] {
-                let case = Case { format, k, kind, ..PLAIN };
-                let rows: Vec<usize> = (0..40).collect();
-                if case.run(&rig, &rows) != case.run(&portable, &rows) {
-                    differing.push(format!("{case:?}"));
-                }
-            }
-        }
-        let device = &rig.driver().properties().name;
-        if rig.sim.is_some() {
-            assert!(differing.is_empty(), "{differing:?}");
-        } else if let Some(file) = std::env::var_os("RIDGEPOINT_PROBE_OUT") {
-            let equal = differing.is_empty();
-            let answer = serde_json::json!({
-                "device": device, "wgmma_equals_mma": equal, "differing": differing,
-            });
-            std::fs::write(file, format!("{answer:#}\n")).unwrap();
-        }
-    }
-}
-
 /// Executions by warps of all instructions whose name begins so.
-fn executions(counters: &[Counters], opcode: &str) -> u64 {
+pub fn executions(counters: &[Counters], opcode: &str) -> u64 {
     let all = counters.iter().flat_map(|c| &c.instructions);
     all.filter(|i| i.site.opcode.starts_with(opcode)).map(|i| i.executions).sum()
 }

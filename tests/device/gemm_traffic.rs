@@ -9,7 +9,8 @@ use ridgepoint::backend::Phase;
 use ridgepoint::backend::cuda::kernels::KernelSet;
 use ridgepoint::backend::cuda::memory::Buffer;
 use ridgepoint::backend::cuda::ops::gemm::{
-    Gemm, InputNorm, Output, arrivals_count, decode_splits, gemm, gemm_in_tiles, partials_bytes,
+    Gemm, InputNorm, Output, arrivals_count, decode_ranges, decode_splits, gemm, gemm_in_tiles,
+    partials_bytes, range_arrivals_count, range_partials_bytes,
 };
 use ridgepoint::backend::cuda::repack::packed_bytes;
 use ridgepoint::backend::cuda::repack_int8;
@@ -41,6 +42,9 @@ const PLAIN: Product = Product {
     tile: None,
 };
 
+/// Clusters of two blocks that the simulated Hopper, of 132 multiprocessors, holds at once.
+const SIMULATED_CLUSTERS: usize = 66;
+
 /// Those of both families.
 fn formats() -> impl Iterator<Item = Format> {
     [Format::Bf16].into_iter().chain(INT4)
@@ -67,29 +71,52 @@ impl Product {
         if self.format == Format::Int8 { self.n.next_multiple_of(64) * 4 } else { 0 }
     }
 
+    /// Whether it runs on Hopper's kernel of decode, which has tiles of 64 alone.
+    fn is_decode_sm90(&self) -> bool {
+        self.phase == Phase::Decode && self.tile == Some(64)
+    }
+
+    /// Bytes of sums that blocks leave for each other, and the number of counters.
+    fn scratch(&self) -> (usize, usize) {
+        let Product { rows, n, k, .. } = *self;
+        if self.phase == Phase::Prefill {
+            return (0, 0);
+        }
+        if self.is_decode_sm90() {
+            let ranges = decode_ranges(n, k, rows);
+            let bytes = range_partials_bytes(n, rows, ranges) as usize;
+            return (bytes, range_arrivals_count(n, rows, ranges));
+        }
+        let splits = decode_splits(n, k) as usize;
+        let (bytes, tiles) = (4 * splits * rows * n.next_multiple_of(64), n.div_ceil(64));
+        if splits == 1 { (0, 0) } else { (bytes, tiles * rows.div_ceil(8)) }
+    }
+
     /// Bytes that a product asks for, after the heads of the kernels.
     fn requested(&self, set: KernelSet) -> usize {
         let Product { rows, n, k, .. } = *self;
         let features = match self.phase {
-            Phase::Decode => 64,
-            Phase::Prefill => 128,
+            Phase::Decode if !self.is_decode_sm90() => 64,
+            _ => 128,
         };
         let row_tiles = rows.div_ceil(self.tile.unwrap_or_else(|| self.decode_tile()));
         let feature_tiles = n.div_ceil(features);
         let squares = if self.norm { k / 4 } else { 0 };
         let scales = (decode_splits(n, k) as usize - 1) * self.row_scale_bytes();
         let weights = self.weight_bytes() + scales;
-        // Two blocks of Hopper's kernel share their tokens.
+        // Two blocks of Hopper's kernels share their tokens.
         let shared = match (self.phase, set) {
             (Phase::Prefill, KernelSet::Hopper) => 2,
+            _ if self.is_decode_sm90() => 2,
             _ => 1,
         };
-        let tokens = rows * (feature_tiles.div_ceil(shared) * 2 * k + feature_tiles * squares);
-        let operands = row_tiles * weights + tokens;
-        let partials = match self.phase {
-            Phase::Decode => 2 * partials_bytes(n, k, rows) as usize,
-            Phase::Prefill => 0,
+        let squares = match self.is_decode_sm90() {
+            true => self.normed_rows() * squares,
+            false => rows * feature_tiles * squares,
         };
+        let tokens = rows * feature_tiles.div_ceil(shared) * 2 * k + squares;
+        let operands = row_tiles * weights + tokens;
+        let partials = 2 * self.scratch().0;
         let bias = if self.bias { 2 * rows * n } else { 0 };
         // The stream and its weights are read; the stream, what is scaled and its squares written.
         let epilogue = match self.kind {
@@ -99,6 +126,27 @@ impl Product {
             Kind::Residual => 8 * rows * n + rows * n / 4,
         };
         operands + partials + bias + epilogue
+    }
+
+    /// Rows whose squares the blocks of Hopper's kernel of decode read: those of each tile of
+    /// tokens that a block comes to from another one.
+    fn normed_rows(&self) -> usize {
+        let (tiles, feature_tiles) = (self.rows.div_ceil(64), self.n.div_ceil(128));
+        let ranges = decode_ranges(self.n, self.k, self.rows) as usize;
+        let items = tiles * feature_tiles.div_ceil(2) * ranges;
+        let clusters = items.min(SIMULATED_CLUSTERS);
+        let rows_of = |first: usize, rank: usize| {
+            let mut normed = None;
+            let own = (first..items).step_by(clusters);
+            let exists = |i: &usize| i / tiles / ranges * 2 + rank < feature_tiles;
+            let rows = own.filter(exists).map(move |i| {
+                let tile = i % tiles;
+                let known = normed.replace(tile) == Some(tile);
+                if known { 0 } else { (self.rows - 64 * tile).min(64) }
+            });
+            rows.sum::<usize>()
+        };
+        (0..clusters).map(|first| rows_of(first, 0) + rows_of(first, 1)).sum()
     }
 
     /// Bytes of the operands, of the results, and of what blocks leave for each other, each once.
@@ -113,11 +161,9 @@ impl Product {
             Kind::Residual => 6 * rows * n + rows * n / 4 + 2 * n,
         };
         // Written and read: sums, and a counter for each tile.
-        let scratch = match self.phase {
-            Phase::Decode => partials_bytes(n, k, rows) as usize + 4 * arrivals_count(n, k, rows),
-            Phase::Prefill => 0,
-        };
-        self.weight_bytes() + rows * (2 * k + squares) + bias + result + 2 * scratch
+        let (sums, counters) = self.scratch();
+        let scratch = 2 * (sums + 4 * counters);
+        self.weight_bytes() + rows * (2 * k + squares) + bias + result + scratch
     }
 
     /// The tile that the launch code takes: the narrowest that holds all rows, if one does.
@@ -173,6 +219,18 @@ impl Product {
         let compulsory = self.compulsory() as u64;
         let budget = Budget { requested, sectors: requested, compulsory };
         budget.check(rig, &format!("{self:?}"));
+    }
+
+    /// That each byte of the weights is copied once, to leave L2 first.
+    fn check_streamed(&self, rig: &Rig) {
+        let Some(counters) = self.counters(rig) else { return };
+        let copies = counters.instructions.iter();
+        let weights = copies.filter(|i| i.site.opcode.contains("cache_hint"));
+        let (bytes, sectors) = weights.fold((0, 0), |(bytes, sectors), i| {
+            (bytes + i.traffic.bytes, sectors + i.traffic.sectors)
+        });
+        let all = (self.weight_bytes() - self.row_scale_bytes()) as u64;
+        assert_eq!((bytes, 32 * sectors), (all, all), "{self:?}");
     }
 
     /// What one launch counts; nothing on a GPU.
@@ -240,6 +298,26 @@ fn hoppers_kernel_asks_for_what_its_head_says() {
     }
 }
 
+/// Hopper's kernel of decode: a last tile of few rows, several tiles of tokens, features whose last
+/// cluster has one block, ranges that share tiles, and a block that meets other tokens.
+#[test]
+fn decode_by_wgmma_asks_for_what_its_head_says() {
+    for rig in rigs().iter().filter(|rig| rig.kernels.set() == KernelSet::Hopper) {
+        for (i, format) in formats().enumerate() {
+            for (j, (rows, n, k)) in
+                [(64, 1088, 1024), (40, 320, 4096), (130, 256 * 23, 128)].into_iter().enumerate()
+            {
+                let (kind, norm, bias) = (KINDS[(i + j) % 4], i != 3, j == 1);
+                let tile = Some(64);
+                let product = Product { format, kind, norm, bias, rows, n, k, tile, ..PLAIN };
+                product.check_traffic(rig);
+            }
+        }
+        let shared = |n, k| decode_ranges(n, k, 40) > 1;
+        assert!(shared(320, 4096) && !shared(256 * 23, 128));
+    }
+}
+
 /// The copies that leave L2 first are those of the weights: no byte of them is asked for twice.
 #[test]
 fn decode_reads_each_weight_once() {
@@ -247,15 +325,15 @@ fn decode_reads_each_weight_once() {
         for format in decode_formats() {
             for (rows, n, k) in [(1, 80, 2048), (8, 1088, 1024), (16, 64 * 133, 256)] {
                 let product = Product { format, rows, n, k, ..PLAIN };
-                let Some(counters) = product.counters(&rig) else { continue };
-                let copies = counters.instructions.iter();
-                let weights = copies.filter(|i| i.site.opcode.contains("cache_hint"));
-                let (bytes, sectors) = weights.fold((0, 0), |(bytes, sectors), i| {
-                    (bytes + i.traffic.bytes, sectors + i.traffic.sectors)
-                });
-                let all = (product.weight_bytes() - product.row_scale_bytes()) as u64;
-                assert_eq!((bytes, 32 * sectors), (all, all), "{product:?}");
+                product.check_streamed(&rig);
             }
+        }
+    }
+    // One tile of tokens; with more of them weights stay in L2 for the next one.
+    for rig in rigs().iter().filter(|rig| rig.kernels.set() == KernelSet::Hopper) {
+        for format in formats() {
+            let tile = Some(64);
+            Product { format, rows: 64, n: 80, k: 2048, tile, ..PLAIN }.check_streamed(rig);
         }
     }
 }

@@ -16,6 +16,7 @@ mod engine;
 mod gather;
 mod gemm;
 mod gemm_decode;
+mod gemm_decode_wgmma;
 mod gemm_hopper;
 mod gemm_kernels;
 mod gemm_prefill;
@@ -30,6 +31,7 @@ mod rope_append;
 mod sample;
 mod silu_mul;
 mod traffic;
+mod wgmma_probe;
 
 use half::bf16;
 use ptxsim::Counters;

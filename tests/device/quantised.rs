@@ -1,14 +1,16 @@
 //! Whole models with quantised weights: the device against the CPU with the same weights, and the
 //! same bits whatever the chunk. The weights are rounded to nearest on their way from a checkpoint.
 
+use super::gemm_hopper::executions;
 use super::model::{MARGIN, MEAN_TOLERANCE, NLL_TOLERANCE, TRAINED_TOLERANCE, distance, held_out};
 use super::{Rig, in_turns, rigs};
 use crate::common::{fixture, root};
 use crate::reference::{bits, continuation, expected};
 use half::bf16;
 use ridgepoint::backend::cpu::CpuBackend;
-use ridgepoint::backend::cuda::CudaBackend;
-use ridgepoint::backend::{Backend, Phase};
+use ridgepoint::backend::cuda::kernels::{KernelSet, Kernels};
+use ridgepoint::backend::cuda::{CudaBackend, KvCache};
+use ridgepoint::backend::{Backend, Batch, PAGE_SIZE, PageId, Phase};
 use ridgepoint::engine::Generator;
 use ridgepoint::error::Result;
 use ridgepoint::load::{Checkpoint, Source};
@@ -189,6 +191,60 @@ fn chunks_do_not_change_bits() {
         for (rows, phase) in [(1, Phase::Decode), (7, Phase::Prefill), (64, Phase::Decode)] {
             assert_eq!(bits(&cpu(rows, phase).unwrap()), whole, "{name} in chunks of {rows}");
         }
+    }
+}
+
+/// One row of each of some sequences, whose page has the sequence's number; the logits of each.
+fn decode(
+    decoder: &mut Decoder<CudaBackend>,
+    kv: &mut KvCache,
+    sequences: &[usize],
+    position: usize,
+) -> Vec<Vec<u32>> {
+    let mut batch = Batch::new(Phase::Decode);
+    for &s in sequences {
+        let token = TokenId(((s * 31 + position * 17 + 5) % 190) as u32);
+        batch.push(position, &[token], &[PageId(s as u32)]);
+    }
+    batch.logit_rows = (0..sequences.len()).collect();
+    decoder.forward(&batch, kv).unwrap();
+    let logits = decoder.backend().download(decoder.logits()).unwrap();
+    logits.chunks_exact(decoder.config().vocab_size).map(bits).collect()
+}
+
+/// More than 32 rows by wgmma, where a request alone has its products by mma.sync; both in records
+/// of padded batches.
+#[test]
+fn a_decode_row_has_the_same_bits_among_many_by_wgmma() {
+    let all: Vec<usize> = (0..37).collect();
+    for rig in rigs().into_iter().filter(|rig| rig.kernels.set() == KernelSet::Hopper) {
+        if rig.sim.is_none() && !rig.kernels.decode_wgmma().is_taken() {
+            continue; // a GPU whose bits may differ
+        }
+        let dir = fixture("mistral_window");
+        let config = ModelConfig::load(&dir).unwrap();
+        let source = Rounded { checkpoint: Checkpoint::open(&dir).unwrap(), style: Style::Groups };
+        let limits = Limits { rows: 64, logit_rows: 64, sequences: 64, context: PAGE_SIZE };
+        let kernels = Kernels::new(rig.driver().clone()).unwrap().assume_equal_bits();
+        let mut decoder = Decoder::load(CudaBackend::of(kernels), config, &source, limits).unwrap();
+        let [mut among, mut alone] = [(); 2].map(|()| decoder.kv_cache(all.len()).unwrap());
+        let mut products = [0; 2];
+        let mut count = |by: usize| {
+            let launches = rig.counters().unwrap_or_default();
+            products[by] += executions(&launches, "wgmma.mma_async");
+        };
+        for position in 0..3 {
+            count(1);
+            let wanted = decode(&mut decoder, &mut among, &all, position);
+            count(0);
+            for s in [0, 20, 36] {
+                let found = decode(&mut decoder, &mut alone, &[s], position);
+                assert_eq!(found[0], wanted[s], "sequence {s}, position {position}");
+            }
+        }
+        count(1);
+        let [many, single] = products;
+        assert!(rig.sim.is_none() || many > 0 && single == 0, "{many} and {single}");
     }
 }
 

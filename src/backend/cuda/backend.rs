@@ -71,7 +71,7 @@ impl CudaBackend {
     /// # Errors
     /// [`crate::error::Error::Device`] if the device cannot run them.
     pub fn new(driver: Arc<dyn Driver>) -> Result<CudaBackend> {
-        Kernels::new(driver).map(CudaBackend::with)
+        Kernels::new(driver).map(CudaBackend::of)
     }
 
     /// The backend on the kernels of a set, for comparisons.
@@ -79,10 +79,11 @@ impl CudaBackend {
     /// # Errors
     /// As [`CudaBackend::new`].
     pub fn of_set(driver: Arc<dyn Driver>, set: KernelSet) -> Result<CudaBackend> {
-        Kernels::of_set(driver, set).map(CudaBackend::with)
+        Kernels::of_set(driver, set).map(CudaBackend::of)
     }
 
-    fn with(kernels: Kernels) -> CudaBackend {
+    /// The backend on kernels that are loaded.
+    pub fn of(kernels: Kernels) -> CudaBackend {
         CudaBackend { kernels, scratch: RefCell::default(), dequantised: RefCell::default() }
     }
 
@@ -91,7 +92,7 @@ impl CudaBackend {
     /// # Errors
     /// As [`CudaBackend::new`].
     pub fn another(&self) -> Result<CudaBackend> {
-        CudaBackend::of_set(self.driver().clone(), self.kernels.set())
+        self.kernels.again().map(CudaBackend::of)
     }
 
     /// The kernels that its ops launch.

@@ -4,6 +4,7 @@
 use super::driver::{Boxes, Driver, GraphId, Launch};
 use super::module::{Entry, KernelTarget, MODULES, Module};
 use super::params::TensorMap;
+use super::wgmma::{self, DecodeWgmma};
 use crate::error::{Error, Result};
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -26,6 +27,9 @@ pub const KERNELS_VARIABLE: &str = "RIDGEPOINT_KERNELS";
 
 /// What the names of kernel files for Hopper alone end in.
 const HOPPER_SUFFIX: &str = "_sm90";
+
+/// The file of the products of decode.
+const DECODE: &str = "gemm_decode";
 
 /// Which kernels an op takes where there are several. A request has the same bits whatever stands
 /// beside it as long as one set computes it.
@@ -67,6 +71,7 @@ impl std::fmt::Display for KernelSet {
 pub struct Kernels {
     driver: Arc<dyn Driver>,
     set: KernelSet,
+    wgmma: DecodeWgmma,
     entries: HashMap<&'static str, Kernel>,
     programmatic: bool,
     tape: RefCell<Tape>,
@@ -145,8 +150,36 @@ impl Kernels {
             let name = &driver.properties().name;
             return Err(Error::Device(format!("{name}: this build has no kernels for {target}")));
         }
+        let compute = driver.properties().compute;
+        let wgmma = DecodeWgmma::of(&wgmma::committed()?, set, compute);
         let tape = RefCell::new(Tape::Launch);
-        Ok(Kernels { driver, set, entries, programmatic: true, tape })
+        Ok(Kernels { driver, set, wgmma, entries, programmatic: true, tape })
+    }
+
+    /// The same with wgmma in decode as if a probe had found equal bits, for tests and
+    /// measurements.
+    ///
+    /// # Panics
+    /// If the set is not [`KernelSet::Hopper`].
+    pub fn assume_equal_bits(mut self) -> Kernels {
+        assert_eq!(self.set, KernelSet::Hopper, "the portable kernels have no wgmma");
+        self.wgmma = DecodeWgmma::Assumed;
+        self
+    }
+
+    /// Whether `gemm_decode` takes wgmma for more than 32 rows, and why.
+    pub fn decode_wgmma(&self) -> &DecodeWgmma {
+        &self.wgmma
+    }
+
+    /// The same kernels loaded once more, by the same choices.
+    ///
+    /// # Errors
+    /// As [`Kernels::of_set`].
+    pub fn again(&self) -> Result<Kernels> {
+        let (wgmma, programmatic) = (self.wgmma.clone(), self.programmatic);
+        let other = Kernels::of_set(self.driver.clone(), self.set)?;
+        Ok(Kernels { wgmma, programmatic, ..other })
     }
 
     /// The same without programmatic dependent launches, for comparison.
@@ -166,11 +199,13 @@ impl Kernels {
     }
 
     /// The kernels that ops may take, by symbol: where an op has a file for Hopper beside the
-    /// portable one, those of the set.
+    /// portable one, those of the set. Products of decode take those for Hopper beside the others.
     pub fn taken(&self) -> Vec<(&'static str, &'static KernelTarget)> {
         let own = |module: &Module| match (self.set, module.name.strip_suffix(HOPPER_SUFFIX)) {
+            (_, Some(DECODE)) => self.wgmma.is_taken(),
             (set, Some(_)) => set == KernelSet::Hopper,
             (KernelSet::Portable, None) => true,
+            (KernelSet::Hopper, None) if module.name == DECODE => true,
             (KernelSet::Hopper, None) => {
                 let replaces = |m: &Module| m.name.strip_suffix(HOPPER_SUFFIX) == Some(module.name);
                 !MODULES.iter().any(replaces)

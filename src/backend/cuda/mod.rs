@@ -14,6 +14,7 @@ pub mod repack_int8;
 mod sampler;
 mod step;
 mod store;
+pub mod wgmma;
 
 pub use backend::CudaBackend;
 pub use matrix::Matrix;

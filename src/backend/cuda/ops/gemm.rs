@@ -4,14 +4,19 @@ use crate::backend::Phase;
 use crate::backend::cuda::driver::{Boxes, DevicePtr};
 use crate::backend::cuda::kernels::{KernelSet, Kernels, Shape};
 use crate::backend::cuda::params::{
-    GEMM_DECODE_FEATURES, GEMM_OUT_F32, GEMM_PREFILL_FEATURES, GEMM_SM90_CLUSTER,
-    GEMM_SM90_FEATURES, GEMM_SWIGLU, GemmParams, GemmTensorParams, NORM_GROUP, TensorMap,
+    GEMM_DECODE_FEATURES, GEMM_DECODE_SM90_TOKENS, GEMM_OUT_F32, GEMM_PREFILL_FEATURES,
+    GEMM_SM90_CLUSTER, GEMM_SM90_FEATURES, GEMM_SWIGLU, GemmParams, GemmTensorParams, NORM_GROUP,
+    TensorMap,
 };
 use crate::error::Result;
 
 use super::check::{self, Checked};
 use super::gemm_kernels::{K_LIMIT, K_STEP, N_LIMIT};
 pub use super::gemm_kernels::{Ring, Variant, WeightKind, check_product};
+use super::gemm_ranges::range_scratch;
+pub use super::gemm_ranges::{
+    decode_ranges, possible_ranges, range_arrivals_count, range_partials_bytes,
+};
 
 /// Multiprocessors of an H100 or H200. A constant and not a property of the device, because the
 /// order of sums in `gemm_decode` follows from it.
@@ -127,22 +132,31 @@ pub fn decode_splits(n: usize, k: usize) -> u32 {
     (2 * MULTIPROCESSORS / tiles).min(k as u32 / DECODE_SPLIT_K).max(1)
 }
 
-/// Scratch memory that a product of the decode family with `rows` rows needs.
+/// Scratch memory that a product of the decode family with up to `rows` rows needs, on any device.
 pub fn partials_bytes(n: usize, k: usize, rows: usize) -> u64 {
     let splits = decode_splits(n, k);
     let width = n.next_multiple_of(GEMM_DECODE_FEATURES as usize);
-    if splits == 1 { 0 } else { u64::from(splits) * (rows * width * size_of::<f32>()) as u64 }
+    let sums = (rows * width * size_of::<f32>()) as u64;
+    let portable = if splits == 1 { 0 } else { u64::from(splits) * sums };
+    portable.max(range_scratch(n, k, rows).0)
 }
 
-/// Counters that a product of the decode family with `rows` rows needs, in tiles of any width.
+/// Counters that a product of the decode family with up to `rows` rows needs, in tiles of any width
+/// and on any device.
 pub fn arrivals_count(n: usize, k: usize, rows: usize) -> usize {
     let tiles = n.div_ceil(GEMM_DECODE_FEATURES as usize);
     let row_tiles = rows.div_ceil(DECODE_TILE_LEAST as usize);
-    if decode_splits(n, k) == 1 { 0 } else { tiles * row_tiles }
+    let portable = if decode_splits(n, k) == 1 { 0 } else { tiles * row_tiles };
+    portable.max(range_scratch(n, k, rows).1)
 }
 
-/// Tokens of a tile of `gemm_decode`: 8, 16 or 32.
-pub fn decode_tile(rows: usize) -> u32 {
+/// Tokens of a tile of `gemm_decode`: 8, 16 or 32, and 64 for more rows where wgmma is taken
+/// ([`Kernels::decode_wgmma`]), but for int8 weights.
+pub fn decode_tile(kernels: &Kernels, kind: WeightKind, rows: usize) -> u32 {
+    let exists = kind != WeightKind::Int8 && kernels.decode_wgmma().is_taken();
+    if rows > DECODE_TILE_MOST as usize && exists {
+        return GEMM_DECODE_SM90_TOKENS;
+    }
     (rows as u32).next_power_of_two().clamp(DECODE_TILE_LEAST, DECODE_TILE_MOST)
 }
 
@@ -171,15 +185,16 @@ pub fn prefill_tile(set: KernelSet, kind: WeightKind, n: usize, rows: usize) -> 
 /// refuses it.
 pub fn gemm(kernels: &Kernels, op: &Gemm) -> Result<()> {
     let tile = match op.phase {
-        Phase::Decode => decode_tile(op.rows),
+        Phase::Decode => decode_tile(kernels, op.weight.kind(), op.rows),
         Phase::Prefill => prefill_tile(kernels.set(), op.weight.kind(), op.n, op.rows),
     };
-    launch(kernels, op, &variant(kernels, op, tile))
+    launch(kernels, op, &variant(kernels, op, tile), decode_ranges(op.n, op.k, op.rows))
 }
 
-/// Launches it with tiles of so many tokens: 8, 16 or 32 in the decode family, 32, 64 or 128 in the
-/// prefill family, with Hopper's kernels and bf16 weights also 256. The width changes no bit of the
-/// result, only the time.
+/// Launches it with tiles of so many tokens: in the decode family 8, 16 or 32, with Hopper's
+/// kernels also 64, but for int8 weights; in the prefill family 32, 64 or 128, with Hopper's
+/// kernels also 256, for bf16 weights. The width changes no bit of the result, only the time; of
+/// the 64 of decode a device has to show it ([`crate::backend::cuda::wgmma`]).
 ///
 /// # Errors
 /// As [`gemm`].
@@ -189,7 +204,23 @@ pub fn gemm(kernels: &Kernels, op: &Gemm) -> Result<()> {
 pub fn gemm_in_tiles(kernels: &Kernels, op: &Gemm, tile: u32) -> Result<()> {
     let variant = variant(kernels, op, tile);
     assert_eq!(variant.tile, tile, "the width of a tile");
-    launch(kernels, op, &variant)
+    launch(kernels, op, &variant, decode_ranges(op.n, op.k, op.rows))
+}
+
+/// Launches it on Hopper's kernels of the decode family with K in so many ranges, one of
+/// [`possible_ranges`]. Scratch memory is what [`range_partials_bytes`] and
+/// [`range_arrivals_count`] give. The number changes no bit of the result.
+///
+/// # Errors
+/// As [`gemm`].
+///
+/// # Panics
+/// As [`gemm`], or if there are no such ranges or no such kernel.
+pub fn gemm_in_ranges(kernels: &Kernels, op: &Gemm, ranges: u32) -> Result<()> {
+    assert!(possible_ranges(op.n, op.k).any(|some| some == ranges), "{ranges} ranges: {op:?}");
+    let variant = variant(kernels, op, GEMM_DECODE_SM90_TOKENS);
+    assert_eq!((variant.phase, variant.set), (Phase::Decode, KernelSet::Hopper), "{op:?}");
+    launch(kernels, op, &variant, ranges)
 }
 
 fn variant(kernels: &Kernels, op: &Gemm, tile: u32) -> Variant {
@@ -198,36 +229,51 @@ fn variant(kernels: &Kernels, op: &Gemm, tile: u32) -> Variant {
     variant.unwrap_or_else(|| panic!("no kernel fits: {op:?}"))
 }
 
-fn launch(kernels: &Kernels, op: &Gemm, variant: &Variant) -> Result<()> {
+/// `ranges`: of K, in Hopper's kernels of the decode family.
+fn launch(kernels: &Kernels, op: &Gemm, variant: &Variant, ranges: u32) -> Result<()> {
     check::demand(op.check());
     let (rows, n) = (op.rows as u32, op.n as u32);
     let row_tiles = rows.div_ceil(variant.tile);
     let feature_tiles = n.div_ceil(variant.features());
     let shape =
         |grid| Shape { grid, block: variant.threads(), shared_bytes: variant.ring().bytes() };
+    let symbol = variant.symbol();
+    let (splits, ranges) = match (op.phase, variant.set) {
+        (Phase::Decode, KernelSet::Portable) => (decode_splits(op.n, op.k), 1),
+        (Phase::Decode, KernelSet::Hopper) => (decode_splits(op.n, op.k), ranges),
+        (Phase::Prefill, _) => (1, 1),
+    };
+    let shared = match variant.set {
+        KernelSet::Portable => splits > 1,
+        KernelSet::Hopper => ranges > 1,
+    };
+    let scratch = op.partials != 0 && op.arrivals != 0;
+    assert!(!shared || scratch, "no scratch memory: {op:?}");
+    let params = params(op, splits, shared);
     match (op.phase, variant.set) {
-        (Phase::Decode, _) => {
-            let splits = decode_splits(op.n, op.k);
-            let scratch = op.partials != 0 && op.arrivals != 0;
-            assert!(splits == 1 || scratch, "no scratch memory: {op:?}");
-            let shape = shape([row_tiles, feature_tiles, splits]);
-            kernels.launch(&variant.symbol(), shape, &params(op, splits))
+        (Phase::Decode, KernelSet::Portable) => {
+            kernels.launch(&symbol, shape([row_tiles, feature_tiles, splits]), &params)
         }
         (Phase::Prefill, KernelSet::Portable) => {
-            let shape = shape([row_tiles * feature_tiles, 1, 1]);
-            kernels.launch(&variant.symbol(), shape, &params(op, 1))
+            kernels.launch(&symbol, shape([row_tiles * feature_tiles, 1, 1]), &params)
         }
-        (Phase::Prefill, KernelSet::Hopper) => {
+        (_, KernelSet::Hopper) => {
             // A block stays on its multiprocessor and takes one tile after the other.
             let most = kernels.driver().properties().multiprocessors / GEMM_SM90_CLUSTER;
-            let clusters = row_tiles * feature_tiles.div_ceil(GEMM_SM90_CLUSTER);
+            let clusters = row_tiles * feature_tiles.div_ceil(GEMM_SM90_CLUSTER) * ranges;
             let shape = shape([clusters.min(most.max(1)) * GEMM_SM90_CLUSTER, 1, 1]);
-            kernels.launch(&variant.symbol(), shape, &tensor_params(kernels, op, variant)?)
+            kernels.launch(&symbol, shape, &tensor_params(kernels, op, variant, ranges, params)?)
         }
     }
 }
 
-fn tensor_params(kernels: &Kernels, op: &Gemm, variant: &Variant) -> Result<GemmTensorParams> {
+fn tensor_params(
+    kernels: &Kernels,
+    op: &Gemm,
+    variant: &Variant,
+    ranges: u32,
+    gemm: GemmParams,
+) -> Result<GemmTensorParams> {
     let map = |at, rows: usize, box_rows| {
         let (rows, columns) = (rows as u64, op.k as u64);
         kernels.tensor_map(&Boxes { at, rows, columns, box_rows })
@@ -243,8 +289,9 @@ fn tensor_params(kernels: &Kernels, op: &Gemm, variant: &Variant) -> Result<Gemm
             Weight::Bf16(at) => map(at, op.n, GEMM_SM90_FEATURES)?,
             Weight::Int4 { .. } | Weight::Int8(_) => none,
         },
-        gemm: params(op, 1),
-        reserved: [0; 3],
+        gemm,
+        ranges,
+        reserved: [0; 5],
     })
 }
 
@@ -283,7 +330,8 @@ impl Gemm {
     }
 }
 
-fn params(op: &Gemm, splits: u32) -> GemmParams {
+/// `shared`: blocks leave each other sums of a tile.
+fn params(op: &Gemm, splits: u32, shared: bool) -> GemmParams {
     let (residual, next_gamma, next_squares) = match op.output {
         Output::Residual { stream, gamma, squares } => (stream, gamma, squares),
         _ => (0, 0, 0),
@@ -297,8 +345,8 @@ fn params(op: &Gemm, splits: u32) -> GemmParams {
         next_gamma,
         next_squares,
         out: op.out,
-        partials: if splits == 1 { 0 } else { op.partials },
-        arrivals: if splits == 1 { 0 } else { op.arrivals },
+        partials: if shared { op.partials } else { 0 },
+        arrivals: if shared { op.arrivals } else { 0 },
         rows: op.rows as u32,
         n: op.n as u32,
         k: op.k as u32,

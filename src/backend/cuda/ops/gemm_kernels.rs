@@ -7,11 +7,11 @@ use crate::backend::cuda::kernels::{KernelSet, Kernels};
 use crate::backend::cuda::params::{
     GEMM_DECODE_BF16_K, GEMM_DECODE_BF16_SHALLOW_STAGES, GEMM_DECODE_BF16_STAGES,
     GEMM_DECODE_FEATURES, GEMM_DECODE_INT4_SHALLOW_COLUMNS, GEMM_DECODE_INT4_STAGES,
-    GEMM_DECODE_INT8_SHALLOW_STAGES, GEMM_DECODE_INT8_STAGES, GEMM_DECODE_WARPS,
-    GEMM_PREFILL_FEATURES, GEMM_PREFILL_INT4_STAGES, GEMM_PREFILL_K, GEMM_PREFILL_STAGES,
-    GEMM_PREFILL_THREADS, GEMM_SM90_BOX_K, GEMM_SM90_CLUSTER, GEMM_SM90_EPILOGUE_TOKENS,
-    GEMM_SM90_FEATURES, GEMM_SM90_RING_BYTES, GEMM_SM90_THREADS, INT4_UNIT_ROWS, INT8_UNIT_COLUMNS,
-    NORM_GROUP,
+    GEMM_DECODE_INT8_SHALLOW_STAGES, GEMM_DECODE_INT8_STAGES, GEMM_DECODE_SM90_TOKENS,
+    GEMM_DECODE_WARPS, GEMM_PREFILL_FEATURES, GEMM_PREFILL_INT4_STAGES, GEMM_PREFILL_K,
+    GEMM_PREFILL_STAGES, GEMM_PREFILL_THREADS, GEMM_SM90_BOX_K, GEMM_SM90_CLUSTER,
+    GEMM_SM90_EPILOGUE_TOKENS, GEMM_SM90_FEATURES, GEMM_SM90_RING_BYTES, GEMM_SM90_THREADS,
+    INT4_UNIT_ROWS, INT8_UNIT_COLUMNS, NORM_GROUP,
 };
 use crate::error::{Error, Result};
 
@@ -130,7 +130,8 @@ impl Ring {
 /// One kernel. Neither the tile nor the ring changes a bit of a result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Variant {
-    /// The kernels that it is one of. The decode family has none for Hopper alone.
+    /// The kernels that it is one of. Of the decode family those for Hopper stand beside the
+    /// portable ones.
     pub set: KernelSet,
     /// The family.
     pub phase: Phase,
@@ -143,32 +144,35 @@ pub struct Variant {
 }
 
 impl Variant {
-    /// The tiles of a family, widest first.
-    pub fn tiles(set: KernelSet, phase: Phase, kind: WeightKind) -> &'static [u32] {
+    /// The tiles of the kernels of a set, widest first.
+    fn tiles(set: KernelSet, phase: Phase, kind: WeightKind) -> &'static [u32] {
         match (phase, set, kind) {
-            (Phase::Decode, _, _) => &[32, 16, 8],
+            (Phase::Decode, KernelSet::Portable, _) => &[32, 16, 8],
+            (Phase::Decode, KernelSet::Hopper, WeightKind::Int8) => &[],
+            (Phase::Decode, KernelSet::Hopper, _) => &[GEMM_DECODE_SM90_TOKENS],
             // With int4 weights there are two sets of accumulators.
             (Phase::Prefill, KernelSet::Hopper, WeightKind::Bf16) => &[256, 128, 64, 32],
             (Phase::Prefill, _, _) => &[128, 64, 32],
         }
     }
 
-    /// All kernels of a family for some weights, widest and deepest first. A shallow ring is there
-    /// where the deep one does not fit every device that runs the set.
+    /// All kernels of a family for some weights on a device of a set, widest and deepest first. A
+    /// shallow ring is there where the deep one does not fit every device that runs its set.
     pub fn all(
         set: KernelSet,
         phase: Phase,
         kind: WeightKind,
     ) -> impl Iterator<Item = Variant> + Clone {
-        let set = if phase == Phase::Decode { KernelSet::Portable } else { set };
-        let tiles = Variant::tiles(set, phase, kind).iter();
-        let tiles = tiles.filter(move |_| kind.name(phase).is_some());
-        let of = move |&tile: &u32| {
+        let beside = (phase, set) == (Phase::Decode, KernelSet::Hopper);
+        let sets = [set].into_iter().chain(beside.then_some(KernelSet::Portable));
+        let of_set = move |set| Variant::tiles(set, phase, kind).iter().map(move |t| (set, *t));
+        let tiles = sets.flat_map(of_set).filter(move |_| kind.name(phase).is_some());
+        let of = move |(set, tile)| {
             [false, true].map(|shallow| Variant { set, phase, kind, tile, shallow })
         };
-        let exists = move |variant: &Variant| {
+        let exists = |variant: &Variant| {
             let deep = Variant { shallow: false, ..*variant };
-            !variant.shallow || set == KernelSet::Portable && !deep.fits(SHARED_LEAST)
+            !variant.shallow || variant.set == KernelSet::Portable && !deep.fits(SHARED_LEAST)
         };
         tiles.flat_map(of).filter(exists)
     }
@@ -197,22 +201,22 @@ impl Variant {
     /// Threads of a block.
     pub fn threads(&self) -> u32 {
         match (self.phase, self.set) {
-            (Phase::Decode, _) => GEMM_DECODE_WARPS * WARP,
+            (Phase::Decode, KernelSet::Portable) => GEMM_DECODE_WARPS * WARP,
             (Phase::Prefill, KernelSet::Portable) => GEMM_PREFILL_THREADS,
-            (Phase::Prefill, KernelSet::Hopper) => GEMM_SM90_THREADS,
+            (_, KernelSet::Hopper) => GEMM_SM90_THREADS,
         }
     }
 
     /// Rows of W that a block takes.
     pub fn features(&self) -> u32 {
         match (self.phase, self.set) {
-            (Phase::Decode, _) => GEMM_DECODE_FEATURES,
+            (Phase::Decode, KernelSet::Portable) => GEMM_DECODE_FEATURES,
             (Phase::Prefill, KernelSet::Portable) => GEMM_PREFILL_FEATURES,
-            (Phase::Prefill, KernelSet::Hopper) => GEMM_SM90_FEATURES,
+            (_, KernelSet::Hopper) => GEMM_SM90_FEATURES,
         }
     }
 
-    /// Its stages. In the decode family each warp has a ring of its own.
+    /// Its stages. In the portable decode family each warp has a ring of its own.
     pub fn ring(&self) -> Ring {
         if self.set == KernelSet::Hopper {
             return self.hopper_ring();
@@ -264,29 +268,35 @@ impl Variant {
         }
     }
 
-    /// Stages of one box of columns with bf16 weights and of two with int4, as many as fit beside
-    /// the sums that are on their way to the epilogue, 1 / rms of two tiles, and the barriers: two
-    /// for each stage and each of those two.
+    /// Stages of one box of columns with bf16 weights and of two with int4, in decode of one group
+    /// and the sums of its tokens, as many as fit beside the sums that are on their way to the
+    /// epilogue, 1 / rms of two tiles, and the barriers: two for each stage, and in prefill two for
+    /// each of those tiles, in decode one more for each stage.
     fn hopper_ring(&self) -> Ring {
-        let (columns, weight_bytes) = match self.kind {
-            WeightKind::Bf16 => (GEMM_SM90_BOX_K, GEMM_SM90_FEATURES * GEMM_SM90_BOX_K * BF16),
-            WeightKind::Int4 { group, zero_points } => {
-                let columns = 2 * GEMM_SM90_BOX_K;
+        let (columns, weight_bytes) = match (self.kind, self.phase) {
+            (WeightKind::Bf16, _) => (GEMM_SM90_BOX_K, GEMM_SM90_FEATURES * GEMM_SM90_BOX_K * BF16),
+            (WeightKind::Int4 { group, zero_points }, phase) => {
+                let columns = if phase == Phase::Decode { group } else { 2 * GEMM_SM90_BOX_K };
                 let units = GEMM_SM90_FEATURES / INT4_UNIT_ROWS * (columns / group);
                 (columns, units * Ring::unit_bytes(group, zero_points))
             }
-            WeightKind::Int8 => panic!("gemm_prefill has no ring of int8"),
+            (WeightKind::Int8, _) => panic!("Hopper has no ring of int8"),
         };
-        let token_bytes = self.tile * columns * BF16;
+        let token_sums = match (self.phase, self.kind) {
+            (Phase::Decode, WeightKind::Int4 { .. }) => self.tile * F32,
+            _ => 0,
+        };
+        let token_bytes = self.tile * columns * BF16 + token_sums;
         let stages = GEMM_SM90_RING_BYTES / (weight_bytes + token_bytes);
         // Rows of sums are four floats longer than they need be, to lie in different banks.
         let sums = GEMM_SM90_EPILOGUE_TOKENS * (GEMM_SM90_FEATURES + 2 * 4) * F32;
-        let other_bytes = sums + 2 * self.tile * F32 + 2 * (stages + 2) * BARRIER;
+        let barriers = 2 * stages + if self.phase == Phase::Decode { stages } else { 4 };
+        let other_bytes = sums + 2 * self.tile * F32 + barriers * BARRIER;
         Ring { weight_bytes, token_bytes, stages, other_bytes }
     }
 
-    /// Clocks that a tile of the Hopper kernels takes for 64 columns: those of the tensor cores,
-    /// 2048 multiplications each, or those in which L2 brings the operands, if that is more.
+    /// Clocks that a tile of Hopper's kernels of prefill takes for 64 columns: those of the tensor
+    /// cores, 2048 multiplications each, or those in which L2 brings the operands, if that is more.
     fn hopper_clocks(&self) -> u32 {
         let ring = self.hopper_ring();
         let boxes = ring.token_bytes / (self.tile * GEMM_SM90_BOX_K * BF16);
@@ -295,8 +305,8 @@ impl Variant {
         products.max(bytes / L2_BYTES_A_CLOCK)
     }
 
-    /// The tile of the Hopper kernels in which a product takes the least time on a large GPU, of
-    /// equal ones the widest.
+    /// The tile of Hopper's kernels of prefill in which a product takes the least time on a large
+    /// GPU, of equal ones the widest.
     pub fn hopper_tile(kind: WeightKind, n: usize, rows: usize) -> u32 {
         let clusters = super::gemm::MULTIPROCESSORS / GEMM_SM90_CLUSTER;
         let pairs = (n as u32).div_ceil(GEMM_SM90_CLUSTER * GEMM_SM90_FEATURES);
@@ -319,9 +329,10 @@ impl Variant {
         tile: u32,
         shared_bytes: u32,
     ) -> Option<Variant> {
-        let narrowest = Variant::tiles(set, phase, kind).last().copied().unwrap_or(tile);
+        let all = Variant::all(set, phase, kind);
+        let narrowest = all.clone().last().map_or(tile, |variant| variant.tile);
         let most = tile.max(narrowest);
-        Variant::all(set, phase, kind).find(|v| v.tile <= most && v.fits(shared_bytes))
+        all.into_iter().find(|v| v.tile <= most && v.fits(shared_bytes))
     }
 }
 

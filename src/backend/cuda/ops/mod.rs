@@ -10,6 +10,7 @@ pub mod embed;
 pub mod gather;
 pub mod gemm;
 mod gemm_kernels;
+mod gemm_ranges;
 pub mod logprobs;
 pub mod norm;
 pub mod rope;

@@ -1,7 +1,7 @@
 //! Launch arguments and constants that host and kernels share. Made by `make params` from
 //! kernels/params.h and what it includes, where to change them.
 //!
-//! Headers: e6933850e74d89469aa8a0e30c58fa12
+//! Headers: df4b403344dcaac622a730af92e1c12c
 use super::common::TensorMap;
 
 /// Rows of W, so features of the output, that a block of `gemm_decode` takes.
@@ -44,10 +44,10 @@ pub const GEMM_PREFILL_INT4_STAGES: u32 = 4;
 /// Tiles of tokens whose blocks follow one another before the next tile of features begins. Blocks
 /// that run at the same time then share what they read of both operands in L2.
 pub const GEMM_PREFILL_RASTER: u32 = 16;
-/// Rows of W that a block of `gemm_prefill_sm90` takes, 64 for each of its two warpgroups that
-/// compute.
+/// Rows of W that a block of `gemm_prefill_sm90` or `gemm_decode_sm90` takes, 64 for each of its
+/// two warpgroups that compute.
 pub const GEMM_SM90_FEATURES: u32 = 128;
-/// Threads in a block of `gemm_prefill_sm90`: one warpgroup that fetches, two that compute.
+/// Threads in a block of these: one warpgroup that fetches, two that compute.
 pub const GEMM_SM90_THREADS: u32 = 384;
 /// Neighbouring tiles of features whose blocks form a cluster and share the rows of x.
 pub const GEMM_SM90_CLUSTER: u32 = 2;
@@ -59,6 +59,8 @@ pub const GEMM_SM90_RING_BYTES: u32 = 196608;
 pub const GEMM_SM90_RASTER_TOKENS: u32 = 2048;
 /// Tokens whose sums a warpgroup puts into shared memory at once.
 pub const GEMM_SM90_EPILOGUE_TOKENS: u32 = 32;
+/// Tokens of a tile of `gemm_decode_sm90`.
+pub const GEMM_DECODE_SM90_TOKENS: u32 = 64;
 /// Bit of `GemmParams::flags`: rows of W are gate and up, eight of one and eight of the other in
 /// each sixteen, and the output is `silu(gate) * up` with half as many columns.
 pub const GEMM_SWIGLU: u32 = 1;
@@ -92,9 +94,10 @@ pub struct GemmParams {
     /// times `next_gamma`; f32 `[rows, n]` with `GEMM_OUT_F32`. Written whole.
     pub out: u64,
     /// Sums of the blocks that share a tile, f32 `[splits, rows, n]`, n rounded up to a multiple of
-    /// `GEMM_DECODE_FEATURES`; null where `splits` is 1.
+    /// `GEMM_DECODE_FEATURES`; of `gemm_decode_sm90` as its head says. Null where no tile is
+    /// shared.
     pub partials: u64,
-    /// One counter a tile, zero before and after; null where `splits` is 1.
+    /// One counter a tile, zero before and after; null where no tile is shared.
     pub arrivals: u64,
     /// Rows of the input.
     pub rows: u32,
@@ -136,7 +139,8 @@ const _: () = {
     ["Offset of field: GemmParams::epsilon"]
         [::std::mem::offset_of!(GemmParams, epsilon) - 100usize];
 };
-/// Arguments of `gemm_prefill_sm90`. No `partials` and no `arrivals`.
+/// Arguments of `gemm_prefill_sm90`, which has no `partials` and no `arrivals`, and of
+/// `gemm_decode_sm90`.
 #[repr(C)]
 #[repr(align(128))]
 #[derive(Debug, Copy, Clone, bytemuck::Pod, bytemuck::Zeroable)]
@@ -147,8 +151,11 @@ pub struct GemmTensorParams {
     pub weight_map: TensorMap,
     /// What the portable kernels take.
     pub gemm: GemmParams,
+    /// Of `gemm_decode_sm90`: ranges of K that clusters take for themselves, of equally many
+    /// slices: 1, `splits` or `GEMM_DECODE_WARPS * splits`.
+    pub ranges: u32,
     /// Fills the struct up to a multiple of its alignment.
-    pub reserved: [u64; 3usize],
+    pub reserved: [u32; 5usize],
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
@@ -160,6 +167,8 @@ const _: () = {
         [::std::mem::offset_of!(GemmTensorParams, weight_map) - 128usize];
     ["Offset of field: GemmTensorParams::gemm"]
         [::std::mem::offset_of!(GemmTensorParams, gemm) - 256usize];
+    ["Offset of field: GemmTensorParams::ranges"]
+        [::std::mem::offset_of!(GemmTensorParams, ranges) - 360usize];
     ["Offset of field: GemmTensorParams::reserved"]
-        [::std::mem::offset_of!(GemmTensorParams, reserved) - 360usize];
+        [::std::mem::offset_of!(GemmTensorParams, reserved) - 364usize];
 };
