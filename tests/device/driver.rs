@@ -128,6 +128,23 @@ fn a_failed_record_leaves_the_device_usable() {
     }
 }
 
+/// An engine catches panics and goes on: launches must then run again, and not be recorded or
+/// compared with a record for ever.
+#[test]
+fn a_panic_while_recording_leaves_the_device_usable() {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+    for rig in rigs() {
+        let case = Case::new(&rig, 1, 1);
+        let graph = rig.kernels.record(|| case.launch(&rig)).unwrap();
+        let panics = || -> ridgepoint::error::Result<()> { panic!("a planned panic") };
+        let recorded = catch_unwind(AssertUnwindSafe(|| rig.kernels.record(panics).map(drop)));
+        let replayed = catch_unwind(AssertUnwindSafe(|| rig.kernels.replay(&graph, panics)));
+        assert!(recorded.is_err() && replayed.is_err());
+        case.launch(&rig).unwrap();
+        assert_ne!(case.read()[0], 0xffff);
+    }
+}
+
 /// Only in the simulator: on a GPU such a kernel may or may not be noticed.
 #[test]
 fn a_finding_of_the_simulator_fails_the_step_with_its_report() {

@@ -161,7 +161,7 @@ fn what_has_no_kernel_is_refused_by_name() {
                 (WeightKind::Bf16, (64, 72), false, "columns in multiples of 16"),
                 (WeightKind::Bf16, (40, 64), true, "rows in multiples of 16"),
                 (WeightKind::Bf16, (0, 64), false, "[0, 64]"),
-                (WeightKind::Bf16, (1 << 22, 64), false, "fewer than 4194304 rows"),
+                (WeightKind::Bf16, (65_535 * 64 + 1, 64), false, "fewer than 4194241 rows"),
             ];
             for (kind, shape, fused, message) in refused {
                 let error = check_product(&rig.kernels, phase, kind, shape, fused).unwrap_err();

@@ -8,7 +8,7 @@ use crate::common::fixture;
 use crate::reference::{bits, expected};
 use half::bf16;
 use ridgepoint::backend::cuda::driver::{DryDriver, Properties, shared_bytes_of};
-use ridgepoint::backend::cuda::kernels::Shape;
+use ridgepoint::backend::cuda::kernels::{KernelSet, Shape};
 use ridgepoint::backend::cuda::ops::attention::check_heads;
 use ridgepoint::backend::cuda::ops::gemm::{WeightKind, check_product};
 use ridgepoint::backend::cuda::params::{RMSNORM_THREADS, RmsNormParams};
@@ -147,6 +147,10 @@ fn attention_has_little_static_shared_memory() {
         for kernel in ["decode_bf16_d128_c32", "decode_bf16_d64_c16", "prefill_bf16_d128_r128"] {
             let facts = rig.kernels.facts(&format!("attention_{kernel}"));
             assert!(facts.shared_bytes <= 1024, "{kernel}: {}", facts.shared_bytes);
+        }
+        if rig.kernels.set() == KernelSet::Hopper {
+            let facts = rig.kernels.facts("attention_prefill_bf16_d128_r128_sm90");
+            assert!(facts.shared_bytes <= 1024, "{}", facts.shared_bytes);
         }
     }
 }

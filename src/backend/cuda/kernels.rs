@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 
 /// Blocks, threads and shared memory of a launch.
@@ -28,6 +29,8 @@ pub const KERNELS_VARIABLE: &str = "RIDGEPOINT_KERNELS";
 /// What the names of kernel files for Hopper alone end in.
 const HOPPER_SUFFIX: &str = "_sm90";
 
+/// The code that Hopper's kernels need.
+const HOPPER_TARGET: &str = "sm_90a";
 /// The file of the products of decode.
 const DECODE: &str = "gemm_decode";
 
@@ -49,7 +52,7 @@ impl KernelSet {
     /// [`Error::Usage`] if it asks for anything else.
     pub fn choose(target: &str, wanted: Option<&str>) -> Result<KernelSet> {
         match wanted {
-            None | Some("") if target == "sm_90a" => Ok(KernelSet::Hopper),
+            None | Some("") if target == HOPPER_TARGET => Ok(KernelSet::Hopper),
             None | Some("" | "portable") => Ok(KernelSet::Portable),
             Some(other) => {
                 Err(Error::Usage(format!("{KERNELS_VARIABLE}={other}: it can be `portable`")))
@@ -130,9 +133,13 @@ impl Kernels {
     /// The same with a given set.
     ///
     /// # Errors
-    /// [`Error::Device`] as [`Kernels::new`].
+    /// [`Error::Device`] as [`Kernels::new`], or if the device does not run the set.
     pub fn of_set(driver: Arc<dyn Driver>, set: KernelSet) -> Result<Kernels> {
         let target = driver.target();
+        if set == KernelSet::Hopper && target != HOPPER_TARGET {
+            let name = &driver.properties().name;
+            return Err(Error::Device(format!("{name}: {target} does not run Hopper's kernels")));
+        }
         let mut entries = HashMap::new();
         for module in MODULES {
             let mut found = false;
@@ -244,7 +251,8 @@ impl Kernels {
     /// [`Error::Device`], naming the kernel and its grid.
     ///
     /// # Panics
-    /// If there is no such kernel: which there are is decided when a model is loaded.
+    /// If there is no such kernel (which there are is decided when a model is loaded), or if the
+    /// grid is not a whole number of its clusters.
     pub fn launch<P: bytemuck::NoUninit>(
         &self,
         symbol: &str,
@@ -286,13 +294,22 @@ impl Kernels {
     /// That of `body`, after which there is no record, or of the device.
     pub fn record(&self, body: impl FnOnce() -> Result<()>) -> Result<Graph> {
         self.driver.begin_capture()?;
-        self.tape.replace(Tape::Record(DefaultHasher::new()));
-        let result = body();
-        let tape = self.tape.replace(Tape::Launch);
-        let id = self.driver.end_capture()?;
+        let (result, tape) = self.taped(Tape::Record(DefaultHasher::new()), body);
+        let ended = self.driver.end_capture();
+        // An engine goes on after a panic, on a device that must not be capturing then.
+        let result = result.unwrap_or_else(|panic| resume_unwind(panic));
+        let id = ended?;
         let Tape::Record(hash) = tape else { unreachable!("nobody else changes the tape") };
         let graph = Graph { driver: self.driver.clone(), id, fingerprint: hash.finish() };
         result.map(|()| graph)
+    }
+
+    /// What came of `body` with its launches taken so, and the tape afterwards. Launches go to the
+    /// device again even if it panics.
+    fn taped(&self, tape: Tape, body: impl FnOnce() -> Result<()>) -> (Caught, Tape) {
+        self.tape.replace(tape);
+        let result = catch_unwind(AssertUnwindSafe(body));
+        (result, self.tape.replace(Tape::Launch))
     }
 
     /// Runs a record if it is what `body` would launch: `body` does its work on the host, and its
@@ -302,10 +319,8 @@ impl Kernels {
     /// # Errors
     /// That of `body` or of the device.
     pub fn replay(&self, graph: &Graph, body: impl FnOnce() -> Result<()>) -> Result<bool> {
-        self.tape.replace(Tape::Compare(DefaultHasher::new()));
-        let result = body();
-        let tape = self.tape.replace(Tape::Launch);
-        result?;
+        let (result, tape) = self.taped(Tape::Compare(DefaultHasher::new()), body);
+        result.unwrap_or_else(|panic| resume_unwind(panic))?;
         let Tape::Compare(hash) = tape else { unreachable!("nobody else changes the tape") };
         if hash.finish() != graph.fingerprint {
             return Ok(false);
@@ -313,6 +328,9 @@ impl Kernels {
         self.driver.replay(graph.id).map(|()| true)
     }
 }
+
+/// What a closure gave, or with what it panicked.
+type Caught = std::thread::Result<Result<()>>;
 
 impl Shape {
     fn hash_with(&self, symbol: &str, params: &[u8], hash: &mut DefaultHasher) {

@@ -39,6 +39,9 @@ fn hopper_shared_bytes(dim: usize, tile_rows: u32) -> u32 {
 
 /// Rows of a tile for a batch on the device: 128, where keys and values are used twice as often, or
 /// 64 where that would leave multiprocessors without work. Both give the same bits.
+///
+/// # Panics
+/// If a sequence has no rows, or ends beyond 2^31 tokens.
 pub fn prefill_tile_rows(kernels: &Kernels, sequences: &[SequenceRows], heads: Heads) -> u32 {
     let multiprocessors = kernels.driver().properties().multiprocessors;
     let choose = match kernels.set() {
@@ -58,6 +61,9 @@ pub fn portable_tile_rows(sequences: &[SequenceRows], heads: Heads, multiprocess
 
 /// The choice of [`prefill_tile_rows`] for Hopper's kernels: whichever has the busiest block done
 /// first, which has the longest tile or its share of all of them.
+///
+/// # Panics
+/// As [`prefill_tile_rows`].
 pub fn hopper_tile_rows(sequences: &[SequenceRows], heads: Heads, multiprocessors: u32) -> u32 {
     let time = |rows: u32, each: u64| {
         let steps = sequences.iter().flat_map(|s| {

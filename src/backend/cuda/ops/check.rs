@@ -5,7 +5,7 @@ use crate::backend::cuda::driver::DevicePtr;
 /// Bytes that a thread loads or stores at once.
 const VECTOR_BYTES: u64 = 16;
 
-/// More than any kernel with dynamic shared memory has of static shared memory beside it.
+/// The most static shared memory that a kernel with dynamic shared memory has beside it.
 const STATIC_SHARED_BYTES: u32 = 1 << 10;
 
 /// Whether a block that asks for so much dynamic shared memory fits where one can have `limit`.

@@ -30,8 +30,11 @@ const L2_BYTES_A_CLOCK: u32 = 32;
 pub(super) const K_STEP: u32 = 16;
 /// The least shared memory that a block has on any device since compute capability 8.0.
 const SHARED_LEAST: u32 = 99 << 10;
-/// One more than the largest sizes, beyond which 32-bit numbers in the kernels would overflow.
-pub(super) const N_LIMIT: usize = 1 << 22;
+/// Blocks of a grid along y.
+const GRID_LIMIT: usize = 65_535;
+/// One more than the largest sizes: beyond them `gemm_decode` would have too many blocks along y,
+/// or 32-bit numbers in the kernels would overflow.
+pub(super) const N_LIMIT: usize = GRID_LIMIT * GEMM_DECODE_FEATURES as usize + 1;
 pub(super) const K_LIMIT: usize = 1 << 24;
 
 /// How the weights of a matrix are stored.
@@ -217,6 +220,9 @@ impl Variant {
     }
 
     /// Its stages. In the portable decode family each warp has a ring of its own.
+    ///
+    /// # Panics
+    /// With int8 weights, if it is not of the portable decode family: there are none.
     pub fn ring(&self) -> Ring {
         if self.set == KernelSet::Hopper {
             return self.hopper_ring();
