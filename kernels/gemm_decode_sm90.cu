@@ -95,7 +95,8 @@ __device__ __forceinline__ void sum_tokens(const DecodeRing<Stage> &ring,
     }
 }
 
-// 1 / rms of a tile's rows, by all warps that compute.
+// 1 / rms of a tile's rows, by all warps that compute: the sums of the tokens leave the others no
+// time for it. It is seldom, since a block goes on with the tokens that it has.
 template <uint32_t TOKENS>
 __device__ __forceinline__ void compute_norms(const GemmParams &p, uint32_t row, float *norms) {
     constexpr uint32_t EACH = TOKENS / CONSUMER_WARPS;

@@ -140,7 +140,7 @@ pub struct Variant {
     pub phase: Phase,
     /// The weights.
     pub kind: WeightKind,
-    /// Tokens of a tile: one of [`Variant::tiles`].
+    /// Tokens of a tile: one of those that the family has for these weights.
     pub tile: u32,
     /// Whether its ring has the fewest stages, for a device whose blocks have less shared memory.
     pub shallow: bool,
