@@ -351,10 +351,10 @@ fn where_no_draft_pays_nobody_asks_for_a_while() {
         rests
     };
     let rested = (0..2000).filter(|_| step(&mut depths, 1)).count();
-    assert!((1700..2000).contains(&rested), "{rested} of 2000 steps");
+    assert!((1600..2000).contains(&rested), "{rested} of 2000 steps");
     let longest = (0..2000).map(|_| step(&mut depths, 1)).collect::<Vec<_>>();
     let longest = longest.split(|rests| !rests).map(<[bool]>::len).max();
-    assert!(longest <= Some(64), "{longest:?}");
+    assert!(longest <= Some(9), "{longest:?}");
     while !step(&mut depths, 1) {}
     assert!(!depths.rests(2), "another number of rows");
     depths.forget(RequestId(1));

@@ -38,7 +38,7 @@ const TIMES_KEPT: u64 = 4096;
 const PLAIN_LEAST: u32 = 3;
 const PLAIN_AGE: u64 = 256;
 /// For how many passes the answer that no draft pays stands at most.
-const REST_PASSES: f64 = 64.0;
+const REST_PASSES: f64 = 8.0;
 /// How many more tokens a request is hoped to draw, at least.
 const TOKENS_HOPED: usize = 16;
 
